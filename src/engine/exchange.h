@@ -1,0 +1,46 @@
+/* exchange.h: rows scattered to partitions, kept in memory while the budget lasts and on disk after.
+ *
+ * The one place where rows move between partitions: below group, distinct, join and sort. Any number
+ * of threads append; each append is all or nothing, so it can be retried. Under memory pressure the
+ * largest partitions write their full blocks to the spill file. After `exchange_seal` partitions are
+ * read, by one thread each; a partition too large to handle is split again by `exchange_repartition`. */
+#ifndef ENGINE_EXCHANGE_H
+#define ENGINE_EXCHANGE_H
+
+#include "engine/spill.h"
+
+typedef struct exchange exchange;
+
+/* n_partitions: 1..4096. block_bytes 0: chosen from the memory limit, 4 KiB..256 KiB. The layout must
+ * outlive the exchange; so must `m` and `s`. Registers a memory_spiller. */
+tw_status exchange_create(memory *m, spill *s, const row_layout *l, uint32_t n_partitions,
+                          size_t block_bytes, exchange **out, tw_error *err);
+void exchange_free(exchange *x);
+
+/* Row selection-free append: row i of the columns goes to partition to[i], with headers[i] (a hash or
+ * a position) in its header and, when the layout has extra bytes, those at extra + i * extra_stride. */
+tw_status exchange_append(exchange *x, const column *columns, uint32_t n, const uint32_t *to,
+                          const uint64_t *headers, const uint8_t *extra, size_t extra_stride,
+                          tw_error *err);
+/* The same for rows that are encoded already (pre-aggregated groups, rows moving on): rows[i] of the
+ * exchange's layout, header and extra included; long bytes are copied. */
+tw_status exchange_append_rows(exchange *x, const uint8_t *const *rows, uint32_t n, const uint32_t *to,
+                               tw_error *err);
+
+/* Statistics, exact once sealed. */
+uint64_t exchange_rows(const exchange *x, uint32_t partition);
+uint64_t exchange_partition_bytes(const exchange *x, uint32_t partition);   /* memory and disk */
+uint64_t exchange_partition_spilled(const exchange *x, uint32_t partition); /* bytes on disk */
+
+/* No append may follow. */
+void exchange_seal(exchange *x);
+
+/* Takes the blocks of a partition, the spilled ones too, one by one, in no order; each is the
+ * caller's. TW_END after the last. A block read from disk is charged to MEMORY_STATE after
+ * memory_make_room. One thread per partition at a time. Taken blocks are gone from the exchange. Also
+ * allowed before the seal: takes what is there now (for merging while upstream still runs). */
+tw_status exchange_take(exchange *x, uint32_t partition, row_block **out, tw_error *err);
+/* Puts an unfinished block back. */
+void exchange_give_back(exchange *x, uint32_t partition, row_block *b);
+
+#endif

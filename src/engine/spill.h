@@ -1,0 +1,40 @@
+/* spill.h: a temporary file that never outlives the process, holding frames.
+ * A frame is a header (magic, version, sizes, XXH3 checksum) and its bytes; what is read back is
+ * checked. Appends and reads may come from any thread. */
+#ifndef ENGINE_SPILL_H
+#define ENGINE_SPILL_H
+
+#include "data/rows.h"
+
+typedef struct spill spill;
+
+/* Where a frame lies. */
+typedef struct frame_place {
+    uint64_t offset;
+    uint64_t bytes; /* header included */
+} frame_place;
+
+/* `folder` NULL or "": the system's temporary folder. Nothing is created before the first append. */
+tw_status spill_create(const char *folder, spill **out, tw_error *err);
+void spill_free(spill *s);
+uint64_t spill_bytes(const spill *s); /* written in all, for the summary */
+
+/* One frame of a block's rows and heap. A full disk is TW_ERR_IO naming the folder. */
+tw_status spill_write_block(spill *s, const row_layout *l, const row_block *b, frame_place *out,
+                            tw_error *err);
+/* Reads it back into a new block charged to `use`, long views relocated. A frame that fails its
+ * checksum is TW_ERR_DATA. */
+tw_status spill_read_block(spill *s, memory *m, memory_use use, const row_layout *l, frame_place place,
+                           row_block **out, tw_error *err);
+/* Says that a frame will not be read again; its disk space is given back (hole punching). */
+void spill_forget(spill *s, frame_place place);
+
+/* Blocks in memory. */
+tw_status row_block_new(memory *m, memory_use use, const row_layout *l, uint32_t capacity,
+                        size_t heap_bytes, row_block **out, tw_error *err);
+/* Charged to MEMORY_STATE; NULL when refused: spill and ask again. */
+row_block *row_block_try(memory *m, const row_layout *l, uint32_t capacity, size_t heap_bytes);
+void row_block_free(row_block *b);
+size_t row_block_bytes(const row_block *b);
+
+#endif
