@@ -26,7 +26,7 @@ OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recove
 OPT := $(OPT_$(MODE))
 CFLAGS += -std=c17 $(WARN) $(COMMON) $(OPT)
 CXXFLAGS += -std=c++17 $(WARN) $(COMMON) $(OPT)
-LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(ISAL_LIBS) -lm -lstdc++ -pthread -ldl
+LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(ISAL_LIBS) -lm -lstdc++ -pthread -ldl
 
 HOUSES := base data expr engine step io
 SOURCES := $(foreach h,$(HOUSES),$(wildcard src/$(h)/*.c src/$(h)/*.cc)) $(wildcard src/api/*.c)
