@@ -1,0 +1,177 @@
+/* pipeline.h: what a plan is made of: sources, operators, sinks, and the pipelines that join them.
+ *
+ *   source --split--> reader --batch--> operator, operator, ... --batch--> sink
+ *
+ * A pipeline is one loop: a worker takes a split from the source, pulls batches from its reader,
+ * pushes each through the fused operators and into the sink. A step that must see all of its input
+ * (group, sort, the build side of a join) is a sink for what comes before and a source for what comes
+ * after, around one shared state. A lane is one worker's private instance of a pipeline's operators and
+ * its sink writer; it runs one split at a time, can stop between any two batches and be resumed by
+ * another worker.
+ *
+ * Order. A source numbers its splits; rows of split s stand before those of s + 1. A row's position is
+ * a 64-bit number that grows in row order; a sink gets the position of each batch's first row.
+ *
+ * Failure. Every call either does all of its work or nothing (beyond what can be repeated), so the
+ * engine retries a call that failed for a passing reason (TW_ERR_IO, TW_ERR_MEMORY with room gained)
+ * without redoing anything that came before. */
+#ifndef ENGINE_PIPELINE_H
+#define ENGINE_PIPELINE_H
+
+#include "data/batch.h"
+#include "engine/spill.h"
+
+/* Nothing now: the engine parks the lane until run_wake is called. Only where a contract allows it. */
+#define STATUS_WAIT ((tw_status)100)
+
+/* ---- what a running job offers to its parts ---- */
+
+typedef struct bad_records bad_records; /* engine/bad_records.h: on_bad_record */
+
+typedef struct run_context {
+    memory *memory;
+    spill *spill;
+    const atomic_bool *cancelled;  /* look at it at least every 10 ms of work */
+    uint32_t parallelism;          /* worker threads */
+    uint32_t batch_rows;           /* aim for this many rows in a batch; never more */
+    size_t batch_bytes;            /* and about this many bytes of payload */
+    bad_records *bad;
+    atomic_uint_fast64_t rows_in, rows_out, bytes_in, bytes_out; /* connectors add to these */
+    void (*wake)(void *engine);    /* call when a parked lane may go on: credit came back, input came */
+    void *engine;
+} run_context;
+
+static inline bool run_cancelled(const run_context *run) {
+    return atomic_load_explicit(run->cancelled, memory_order_relaxed);
+}
+static inline void run_wake(run_context *run) { run->wake(run->engine); }
+
+/* ---- sources ---- */
+
+typedef struct source source;
+typedef struct reader reader;
+
+typedef struct reader_class {
+    /* The next batch, at most run->batch_rows rows; TW_END after the last. With STATUS_WAIT nothing is
+     * there now (queues, live sources). After TW_ERR_IO it may be called again and goes on where it was. */
+    tw_status (*next)(reader *self, batch **out, tw_error *err);
+    void (*free)(reader *self);
+} reader_class;
+
+struct reader {
+    const reader_class *class;
+    uint64_t position; /* of the split's first row; split << 32 unless the source knows better */
+};
+
+typedef struct source_class {
+    /* Once, before the first open, when everything the pipeline depends on has finished. n_splits:
+     * how many there are, UINT64_MAX if unknown (then opened one after the other until TW_END). */
+    tw_status (*start)(source *self, run_context *run, uint64_t *n_splits, tw_error *err);
+    /* From any worker, several at once, each split once. TW_END past the last split; STATUS_WAIT when
+     * the next split is not there yet (only with n_splits unknown). */
+    tw_status (*open)(source *self, uint64_t split, reader **out, tw_error *err);
+    /* Optional. needed[i]: whether anyone downstream reads column i. The source may leave the others
+     * absent: `values` NULL in its batches. Called once after planning, before start. */
+    void (*prune)(source *self, const bool *needed);
+    /* Optional: one line for explain, and bytes that the source alone may hold per open reader. */
+    void (*describe)(const source *self, char *out, size_t capacity);
+    void (*free)(source *self);
+} source_class;
+
+struct source {
+    const source_class *class;
+    const char *name;       /* "file", "group": static or owned by the plan */
+    size_t reader_bytes;    /* worst memory of an open reader, for explain */
+    uint64_t bytes_total;   /* known after start, for progress; 0 if unknown */
+    bool endless;
+};
+
+/* ---- operators: stateless from row to row ---- */
+
+typedef struct operator_plan operator_plan; /* shared, immutable after planning */
+typedef struct operator operator;           /* one lane's instance */
+
+typedef struct operator_class {
+    tw_status (*open)(operator_plan *plan, run_context *run, operator **out, tw_error *err);
+    /* One bounded step: at most run->batch_rows rows into *out (a new reference; NULL: none). `in` is
+     * borrowed. With *more it is called again with the same `in`. After an error nothing was taken. */
+    tw_status (*process)(operator *self, batch *in, batch **out, bool *more, tw_error *err);
+    /* Optional: a new split begins; for operators that number rows. */
+    void (*begin_split)(operator *self, uint64_t split);
+    void (*close)(operator *self); /* frees the instance */
+    /* Optional (else all): sets needed_in[i] for the inputs that the needed outputs take. */
+    void (*needs)(operator_plan *plan, const bool *needed_out, bool *needed_in);
+    void (*describe)(const operator_plan *plan, char *out, size_t capacity); /* optional */
+    void (*free)(operator_plan *plan);
+} operator_class;
+
+struct operator_plan {
+    const operator_class *class;
+    const char *name;        /* the step's name */
+    int step;                /* index into the plan's steps, for statistics; set by the builder */
+    schema *in, *out;        /* references held by the builder */
+    bool costly;             /* worth handing single batches to idle workers instead of whole splits */
+    uint32_t rows_max;       /* costly: rows a batch should have; 0: no wish */
+};
+
+struct operator {
+    const operator_class *class;
+    operator_plan *plan;
+};
+
+/* ---- sinks ---- */
+
+typedef struct sink sink;
+typedef struct sink_writer sink_writer; /* one lane's side of a sink */
+
+/* Where a batch stands among all that come to the sink. */
+typedef struct batch_order {
+    uint32_t input;    /* which of the pipelines that feed the sink: 0, 1, ... in row order */
+    uint64_t split;    /* of that pipeline's source */
+    uint64_t position; /* of row 0; grows over all inputs */
+} batch_order;
+
+typedef struct sink_class {
+    /* Once, before any open. n_inputs pipelines feed it. */
+    tw_status (*start)(sink *self, run_context *run, uint32_t n_inputs, tw_error *err);
+    tw_status (*open)(sink *self, sink_writer **out, tw_error *err);
+    /* All or nothing. `b` is borrowed: take a reference to keep it. */
+    tw_status (*push)(sink_writer *w, const batch_order *order, batch *b, tw_error *err);
+    /* Optional: no more batches of this split will come. */
+    tw_status (*end_split)(sink_writer *w, const batch_order *order, tw_error *err);
+    /* Optional: whether a push of this split may come now; false parks the lane. The lowest open
+     * split of the lowest open input must always be let through. */
+    bool (*ready)(sink *self, const batch_order *order);
+    /* Optional: whether it wants no more rows at all (limit). */
+    bool (*satisfied)(sink *self);
+    /* The lane is done: flush what the writer holds. Several writers are closed at once. Frees it
+     * when it returns TW_OK. */
+    tw_status (*close)(sink_writer *w, tw_error *err);
+    void (*drop)(sink_writer *w); /* frees it without flushing: the run has failed */
+    /* Optional: input `input` has no more splits; it had n_splits. */
+    tw_status (*end_input)(sink *self, uint32_t input, uint64_t n_splits, tw_error *err);
+    /* Once, when all inputs have ended and all writers are closed. For an external sink: makes the
+     * output complete but not yet visible. */
+    tw_status (*finish)(sink *self, tw_error *err);
+    /* Optional, external sinks: after every sink of the run has finished: make it visible (rename). */
+    tw_status (*commit)(sink *self, tw_error *err);
+    /* Optional (else all): which columns of its input it reads. */
+    void (*needs)(sink *self, bool *needed);
+    void (*describe)(const sink *self, char *out, size_t capacity); /* optional */
+    void (*free)(sink *self); /* an external sink that was not committed removes what it wrote */
+} sink_class;
+
+struct sink {
+    const sink_class *class;
+    const char *name;
+    int step;            /* index for statistics; set by the builder */
+    bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */
+    size_t state_bytes_min; /* memory it cannot do without, for explain */
+    bool may_spill;
+};
+
+struct sink_writer {
+    sink *sink;
+};
+
+#endif

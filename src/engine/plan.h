@@ -1,0 +1,81 @@
+/* plan.h: from a checked job to pipelines. Steps, connectors and formats register by one descriptor and
+ * build their part of the plan through the calls below. One thread builds a plan. */
+#ifndef ENGINE_PLAN_H
+#define ENGINE_PLAN_H
+
+#include "engine/descriptor.h"
+#include "engine/job.h"
+#include "engine/pipeline.h"
+
+typedef struct plan plan;
+typedef struct plan_builder plan_builder;
+
+/* A flow under construction: the pipelines that are open at its end. All of them give `schema`. */
+typedef struct stream {
+    plan_builder *builder;
+    schema *schema;
+    struct pipeline **open;
+    uint32_t n_open;
+} stream;
+
+/* A step: the descriptor of its options, and how it extends a stream. Errors in options and
+ * expressions are added to the builder's list with their place (plan_error); the function then
+ * returns TW_ERR_JOB, and the rest of the job is still checked. */
+typedef struct step_descriptor {
+    descriptor descriptor; /* must be first */
+    tw_status (*build)(stream *s, const args *a, tw_error *err);
+} step_descriptor;
+
+typedef struct source_descriptor {
+    descriptor descriptor;
+    /* Makes the source and its schema. May look at files (the first rows, for types). */
+    tw_status (*build)(plan_builder *b, const args *a, source **out, schema **out_schema, tw_error *err);
+} source_descriptor;
+
+typedef struct sink_descriptor {
+    descriptor descriptor;
+    tw_status (*build)(plan_builder *b, const args *a, schema *s, sink **out, tw_error *err);
+} sink_descriptor;
+
+/* ---- for build functions ---- */
+
+/* Adds "FILE:LINE:COLUMN: error: message" for an option's value; `column_in_value` (from 0) moves the
+ * place into an expression. Returns TW_ERR_JOB. */
+tw_status plan_error(plan_builder *b, const args *a, const char *option, uint64_t column_in_value,
+                     const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* The same for a place in the job text. */
+tw_status plan_error_at(plan_builder *b, uint64_t line, uint64_t column, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The column's index in the stream's schema, or -1 after adding an error that names the nearest one. */
+int plan_column(stream *s, const args *a, const char *option, const char *name);
+const job *plan_job(const plan_builder *b);
+/* For state made while planning (dictionaries, compiled expressions): outside the run's budget, small. */
+memory *plan_memory(plan_builder *b);
+/* Whether rows that turn bad must carry the record as it came (on_bad_record: dead_letter). */
+bool plan_keeps_raw(const plan_builder *b);
+
+/* Appends a stateless operator; takes over `p` (frees it on failure) and references `out`. */
+tw_status stream_add_operator(stream *s, operator_plan *p, schema *out, tw_error *err);
+/* Ends all open pipelines in `k` and goes on from `from`, which starts when `k` has finished. Takes
+ * over both. */
+tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *err);
+/* Ends another stream in `k` (the build side of a join) and makes the open pipelines of `s` wait for
+ * it. Takes over `k`; `other` is used up. */
+tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err);
+/* Adds an open pipeline that starts from `from` when all that are open now have come to their end (the
+ * rows that a join held back). Takes over `from`. It must give the schema of `s`. */
+tw_status stream_also(stream *s, source *from, tw_error *err);
+/* Moves the open pipelines of `other` behind those of `s` (union). Schemas must be equal by now. */
+tw_status stream_append(stream *s, stream *other, tw_error *err);
+/* The rows of another flow, for `with`. Unknown names and cycles add an error at the option. */
+tw_status stream_of_flow(stream *s, const args *a, const char *option, const char *flow, stream **out,
+                         tw_error *err);
+void stream_free(stream *s);
+
+/* ---- for the library ---- */
+
+/* The registered steps and connectors, from engine/registry.h, NULL-terminated. */
+tw_status plan_build(const job *j, error_list *errors, plan **out, tw_error *err);
+void plan_free(plan *p);
+
+#endif
