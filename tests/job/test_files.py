@@ -176,14 +176,6 @@ def test_parts_are_replaced_as_a_whole(thalweg):
     assert b"".join(p.read_bytes() for p in sorted((thalweg.folder / "out").iterdir())) == lines(10)
 
 
-def test_parts_with_compression(thalweg):
-    content = lines(100_000)
-    thalweg.write("in.txt", content)
-    thalweg.ok(copy({"path": "in.txt"}, {"path": "out/", "format": "lines"}))
-    once = (thalweg.folder / "out").iterdir()
-    assert sum(p.stat().st_size for p in once) == len(content)
-
-
 def test_an_empty_file_and_an_empty_glob_result(thalweg):
     thalweg.write("empty.txt", "")
     thalweg.ok(copy({"path": "empty.txt"}, {"path": "out.txt"}))
