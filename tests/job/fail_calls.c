@@ -65,7 +65,8 @@ int posix_memalign(void **out, size_t a, size_t n) {
     return 0;
 }
 
-#define NEXT(type, name) static type next; if (!next) next = (type)dlsym(RTLD_NEXT, name)
+/* `next`: the function of this name that libc has. */
+#define NEXT(name) static __typeof__(name) *next; if (!next) next = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
 static int is_output(int fd) {
     struct stat info;
@@ -73,49 +74,49 @@ static int is_output(int fd) {
 }
 
 ssize_t write(int fd, const void *p, size_t n) {
-    NEXT(ssize_t (*)(int, const void *, size_t), "write");
+    NEXT(write);
     if (is_output(fd) && fails('w')) { errno = ENOSPC; return -1; }
     return next(fd, p, n);
 }
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at) {
-    NEXT(ssize_t (*)(int, const void *, size_t, off_t), "pwrite");
+    NEXT(pwrite);
     if (is_output(fd) && fails('w')) { errno = ENOSPC; return -1; }
     return next(fd, p, n, at);
 }
 ssize_t pwrite64(int fd, const void *p, size_t n, off_t at) { return pwrite(fd, p, n, at); }
 ssize_t writev(int fd, const struct iovec *v, int n) {
-    NEXT(ssize_t (*)(int, const struct iovec *, int), "writev");
+    NEXT(writev);
     if (is_output(fd) && fails('w')) { errno = ENOSPC; return -1; }
     return next(fd, v, n);
 }
 ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at) {
-    NEXT(ssize_t (*)(int, const struct iovec *, int, off_t), "pwritev");
+    NEXT(pwritev);
     if (is_output(fd) && fails('w')) { errno = ENOSPC; return -1; }
     return next(fd, v, n, at);
 }
 int fsync(int fd) {
-    NEXT(int (*)(int), "fsync");
+    NEXT(fsync);
     if (is_output(fd) && fails('w')) { errno = EIO; return -1; }
     return next(fd);
 }
 int rename(const char *from, const char *to) {
-    NEXT(int (*)(const char *, const char *), "rename");
+    NEXT(rename);
     if (fails('w')) { errno = EIO; return -1; }
     return next(from, to);
 }
 ssize_t read(int fd, void *p, size_t n) {
-    NEXT(ssize_t (*)(int, void *, size_t), "read");
+    NEXT(read);
     if (is_output(fd) && fails('r')) { errno = EIO; return -1; }
     return next(fd, p, n);
 }
 ssize_t pread(int fd, void *p, size_t n, off_t at) {
-    NEXT(ssize_t (*)(int, void *, size_t, off_t), "pread");
+    NEXT(pread);
     if (is_output(fd) && fails('r')) { errno = EIO; return -1; }
     return next(fd, p, n, at);
 }
 ssize_t pread64(int fd, void *p, size_t n, off_t at) { return pread(fd, p, n, at); }
 int open(const char *path, int flags, ...) {
-    NEXT(int (*)(const char *, int, ...), "open");
+    NEXT(open);
     va_list list;
     va_start(list, flags);
     mode_t mode = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, mode_t) : 0;
