@@ -88,7 +88,7 @@ static size_t read_fraction(const char *p, size_t n, int64_t *us) {
 }
 
 parse_status parse_timestamp(const char *p, size_t n, int64_t *us) {
-    int32_t days, second = 0;
+    int32_t days = 0, second = 0;
     if (n < 10) return PARSE_MALFORMED;
     parse_status status = read_date(p, &days);
     if (status == PARSE_MALFORMED) return status;

@@ -53,7 +53,7 @@ static inline bool is_leap_year(int32_t year) {
 }
 
 /* After Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013. The year begins in
- * March here, so that a leap day ends it. Needs a year within 5,000,000 of 0; no check of `day`. */
+ * March here, so that a leap day ends it. For every year that an int32 of days reaches; no check of `day`. */
 static inline int32_t days_from_civil(int32_t year, int32_t month, int32_t day) {
     const uint32_t eras = 14700; /* of 400 years: keeps the division below unsigned */
     uint32_t shifted = (uint32_t)(year - (month <= 2)) + eras * 400;
@@ -66,8 +66,8 @@ static inline int32_t days_from_civil(int32_t year, int32_t month, int32_t day) 
 /* The same backwards, for every int32; no branches, so loops over it become vectors. */
 static inline civil_date civil_from_days(int32_t days) {
     const uint32_t eras = 14700;
-    uint32_t shifted = (uint32_t)days + 719468 + eras * 146097;
-    uint32_t era = shifted / 146097, day_of_era = shifted % 146097;
+    uint64_t shifted = (uint64_t)((int64_t)days + 719468 + (int64_t)eras * 146097);
+    uint32_t era = (uint32_t)(shifted / 146097), day_of_era = (uint32_t)(shifted % 146097);
     uint32_t of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     uint32_t of_year = day_of_era - (365 * of_era + of_era / 4 - of_era / 100);
