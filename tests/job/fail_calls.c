@@ -121,7 +121,7 @@ int open(const char *path, int flags, ...) {
     va_start(list, flags);
     mode_t mode = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, mode_t) : 0;
     va_end(list);
-    if (path && strncmp(path, "/proc", 5) && strncmp(path, "/sys", 4) && fails('o')) { errno = EMFILE; return -1; }
+    if (strncmp(path, "/proc", 5) && strncmp(path, "/sys", 4) && fails('o')) { errno = EMFILE; return -1; }
     return next(path, flags, mode);
 }
 int open64(const char *path, int flags, ...) {
