@@ -81,6 +81,12 @@ typedef struct origin {
     atomic_uint references;
     char *file;             /* path or connector name */
     uint64_t first_record;  /* number of the record that row 0 came from, counted from 1 */
+    /* Optional: how many records come before those that first_record counts. A reader in the middle of a
+     * file knows that only by counting, which is put off until a message asks. Its context outlives the
+     * origin. */
+    uint64_t (*records_before)(const struct origin *o);
+    const void *context;
+    uint64_t split;
     buffer *raw_buffer;     /* with dead letters only: view[records], each record as it came */
     buffer *raw_heap;
 } origin;
@@ -107,6 +113,10 @@ size_t batch_bytes(const batch *b);
 tw_status origin_new(const char *file, uint64_t first_record, origin **out, tw_error *err);
 origin *origin_ref(origin *o);
 void origin_unref(origin *o);
+/* The number of record i, from first_record. */
+static inline uint64_t origin_record(const origin *o, uint64_t i) {
+    return o->first_record + i + (o->records_before ? o->records_before(o) : 0);
+}
 /* Gives `out` the origin of `in`, for rows picked by `rows` (indices into `in`; NULL: all). Keeps a
  * reference to `rows_buffer` when it can. */
 tw_status batch_inherit_origin(memory *m, const batch *in, const uint32_t *rows, buffer *rows_buffer,
