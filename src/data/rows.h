@@ -63,8 +63,8 @@ static inline uint64_t row_header(const uint8_t *row) {
     return h;
 }
 static inline void row_set_header(uint8_t *row, uint64_t header) { memcpy(row, &header, 8); }
-static inline bool row_is_valid(const row_layout *l, const uint8_t *row, uint32_t field) {
-    uint32_t bit = l->fields[field].valid_bit;
+static inline bool row_is_valid(const row_layout *l, const uint8_t *row, uint32_t index) {
+    uint32_t bit = l->fields[i].valid_bit;
     return row[bit >> 3] >> (bit & 7) & 1;
 }
 
