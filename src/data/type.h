@@ -42,7 +42,8 @@ const type *type_of(type_kind kind);
  * NULL when out of memory or out of range. Lists of lists are allowed up to 8 deep. */
 const type *type_vector(uint32_t width);
 const type *type_list(const type *item);
-/* "int64", "vector<float32, 4>", "list<string>", "sparse<float32>"; NULL if it is no type. */
+/* "int64", "vector<float32, 4>", "list<string>", "sparse<float32>", blanks allowed between the parts;
+ * NULL if it is no type. */
 const type *type_parse(const char *text);
 /* Writes the name, cut at capacity, always ended by 0; returns `out`. */
 char *type_name(const type *t, char *out, size_t capacity);
@@ -64,12 +65,12 @@ typedef struct schema {
     field fields[];
 } schema;
 
-/* Copies the names. One reference. */
+/* Copies the names, in any order and even twice: who allows what is for the caller. One reference. */
 tw_status schema_new(const char *const *names, const type *const *types, uint32_t n, schema **out,
                      tw_error *err);
-schema *schema_ref(schema *s);
-void schema_unref(schema *s);
-/* The index of a column or -1. */
+schema *schema_ref(schema *s); /* NULL gives NULL */
+void schema_unref(schema *s);  /* NULL is allowed */
+/* The index of the first column of that name, or -1. */
 int schema_find(const schema *s, const char *name);
 bool schema_equal(const schema *a, const schema *b);
 
