@@ -64,7 +64,7 @@ static inline uint64_t row_header(const uint8_t *row) {
 }
 static inline void row_set_header(uint8_t *row, uint64_t header) { memcpy(row, &header, 8); }
 static inline bool row_is_valid(const row_layout *l, const uint8_t *row, uint32_t index) {
-    uint32_t bit = l->fields[i].valid_bit;
+    uint32_t bit = l->fields[index].valid_bit;
     return row[bit >> 3] >> (bit & 7) & 1;
 }
 
