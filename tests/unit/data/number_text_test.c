@@ -1,11 +1,10 @@
 /* Numbers against strtod, printf and exhaustive neighbours of the limits; fields end where readable
  * memory ends. */
+#include <inttypes.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,9 +116,7 @@ static void test_integers_refuse_all_but_digits(void **state) {
                 int64_t value;
                 bool sign = at == 0 && n > 1 && (byte == '-' || byte == '+');
                 bool good = sign || (byte >= '0' && byte <= '9');
-                /* 9... with 19 digits is out of range. */
-                parse_status expected = !good ? PARSE_MALFORMED : PARSE_OK;
-                if (n == 19 && at == 0 && byte == '9') expected = PARSE_OK;
+                parse_status expected = good ? PARSE_OK : PARSE_MALFORMED;
                 assert_int_equal(parse_int64(at_the_edge(text, n), n, &value), expected);
             }
         }
@@ -288,14 +285,11 @@ static void check_float64_both_ways(double value) {
     double back = 77;
     assert_int_equal(read_float64(text, &back), PARSE_OK);
     if (memcmp(&back, &value, sizeof back) != 0) fail_msg("%.17g became %s", value, text);
-    /* No text with fewer digits reads back. */
+    /* No text with fewer digits reads back; a whole number may be written out instead. */
+    if (strpbrk(text, ".e") == NULL) return;
     size_t digits = 0;
     for (size_t i = 0; i < n && text[i] != 'e'; i++) {
         digits += text[i] >= '0' && text[i] <= '9' && (digits > 0 || text[i] != '0');
-    }
-    for (size_t i = n; strchr(text, '.') == NULL && strchr(text, 'e') == NULL && i > 1; i--) {
-        if (text[i - 1] != '0') break;
-        digits--;
     }
     if (digits > 1) {
         char shorter[64];

@@ -2,6 +2,7 @@
  * 300, all alignments, and with the text ending where readable memory ends. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -171,10 +172,10 @@ static void check_csv(const uint8_t *p, size_t n, uint8_t delimiter, uint8_t quo
     csv_by_bytes(p, n, delimiter, quote, inside, &truth);
     for (cpu_level level = CPU_PLAIN; level <= cpu_level_here(); level++) {
         /* With room for all at once, then with room for little at a time. */
-        for (size_t capacity = n + SCAN_CSV_SLACK;; capacity = SCAN_CSV_SLACK) {
+        for (int whole = 1; whole >= 0; whole--) {
+            size_t capacity = whole ? n + SCAN_CSV_SLACK : SCAN_CSV_SLACK;
             uint64_t in_quote = inside ? ~(uint64_t)0 : 0;
             size_t at = 0, count = 0, quotes = 0;
-            bool whole = capacity != SCAN_CSV_SLACK || n == 0;
             do {
                 positions[capacity] = 0xdeadbeef;
                 memset(quote_bits, 0xa5, sizeof quote_bits);
@@ -197,8 +198,6 @@ static void check_csv(const uint8_t *p, size_t n, uint8_t delimiter, uint8_t quo
             assert_int_equal(count, truth.count);
             assert_int_equal(quotes, truth.quotes);
             assert_true(in_quote == (truth.in_quote ? ~(uint64_t)0 : 0));
-            if (whole && capacity == SCAN_CSV_SLACK) break;
-            if (!whole) break;
         }
     }
 }
