@@ -22,7 +22,7 @@ COMMON := -Iinclude -Isrc -fPIC -fvisibility=hidden -pthread -g -DTHALWEG_VERSIO
 OPT_release := -O3 -fno-plt
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
-OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT := $(OPT_$(MODE))
 CFLAGS += -std=c17 $(WARN) $(COMMON) $(OPT)
 CXXFLAGS += -std=c++17 $(WARN) $(COMMON) $(OPT)
