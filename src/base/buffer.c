@@ -110,7 +110,7 @@ tw_status buffer_join(buffer *const *parts, size_t n, buffer **out, tw_error *er
         free(b);
         return TW_OK;
     }
-    for (size_t i = 0; i < b->n_parts; i++) buffer_ref(list[i]);
+    for (size_t i = 0; i < b->n_parts; i++) b->size += buffer_ref(list[i])->size;
     buffer **less = realloc(list, b->n_parts * sizeof *list);
     b->parts = less ? less : list;
     atomic_init(&b->references, 1);

@@ -36,7 +36,8 @@ typedef struct buffer {
     size_t capacity;       /* bytes charged to the budget, not all of them at `data` */
     memory_use use;
     memory *owner;
-    struct buffer **parts; /* a joined buffer holds references to these, and no bytes of its own */
+    struct buffer **parts; /* a joined buffer holds references to these and no bytes of its own; its
+                            * size is the sum of theirs */
     size_t n_parts;
     void (*release)(void *context); /* for bytes that belong to someone else */
     void *context;                  /* of `release`; else private to memory.c */

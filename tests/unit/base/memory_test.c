@@ -187,6 +187,7 @@ static void wrapped_and_joined(void **state) {
     x = flow(m, 100);
     assert_int_equal(buffer_join((buffer *[]){x, w, x, NULL, w}, 5, &j, NULL), TW_OK);
     assert_int_equal(j->n_parts, 2);
+    assert_int_equal(j->size, 103);
     assert_int_equal(buffer_join((buffer *[]){x, j, w}, 3, &k, NULL), TW_OK);
     assert_int_equal(k->n_parts, 2); /* taken apart */
     buffer_unref(x);
