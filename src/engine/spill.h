@@ -1,6 +1,7 @@
 /* spill.h: a temporary file that never outlives the process, holding frames.
  * A frame is a header (magic, version, sizes, XXH3 checksum) and its bytes; what is read back is
- * checked. Appends and reads may come from any thread. */
+ * checked. Appends and reads may come from any thread. Calls that the system interrupts or cuts
+ * short go on; an EIO is tried again three times. */
 #ifndef ENGINE_SPILL_H
 #define ENGINE_SPILL_H
 
@@ -22,8 +23,11 @@ uint64_t spill_bytes(const spill *s); /* written in all, for the summary */
 /* One frame of a block's rows and heap. A full disk is TW_ERR_IO naming the folder. */
 tw_status spill_write_block(spill *s, const row_layout *l, const row_block *b, frame_place *out,
                             tw_error *err);
+/* Several blocks as one frame, which is read back as one block. n >= 1, no more than 4 G rows. */
+tw_status spill_write_blocks(spill *s, const row_layout *l, const row_block *const *blocks, uint32_t n,
+                             frame_place *out, tw_error *err);
 /* Reads it back into a new block charged to `use`, long views relocated. A frame that fails its
- * checksum is TW_ERR_DATA. */
+ * checksum is TW_ERR_DATA. TW_ERR_MEMORY leaves it there to be read later. */
 tw_status spill_read_block(spill *s, memory *m, memory_use use, const row_layout *l, frame_place place,
                            row_block **out, tw_error *err);
 /* Says that a frame will not be read again; its disk space is given back (hole punching). */
