@@ -12,9 +12,10 @@
  * Order. A source numbers its splits; rows of split s stand before those of s + 1. A row's position is
  * a 64-bit number that grows in row order; a sink gets the position of each batch's first row.
  *
- * Failure. Every call either does all of its work or nothing (beyond what can be repeated), so the
- * engine retries a call that failed for a passing reason (TW_ERR_IO, TW_ERR_MEMORY with room gained)
- * without redoing anything that came before. */
+ * Failure. `next`, `process` and `push` either do all of their work or nothing, so the engine retries
+ * one that failed for a passing reason, without redoing anything that came before: `next` after
+ * TW_ERR_IO, all three after TW_ERR_MEMORY once room was made. A sink that has taken the batch and then
+ * fails answers with another code. */
 #ifndef ENGINE_PIPELINE_H
 #define ENGINE_PIPELINE_H
 
@@ -84,6 +85,8 @@ struct source {
     size_t reader_bytes;    /* worst memory of an open reader, for explain */
     uint64_t bytes_total;   /* known after start, for progress; 0 if unknown */
     bool endless;
+    bool live;              /* runs beside the sink that feeds it, not after it (queues) */
+    int step;               /* index for statistics; set by the builder */
 };
 
 /* ---- operators: stateless from row to row ---- */
@@ -110,6 +113,9 @@ struct operator_plan {
     const char *name;        /* the step's name */
     int step;                /* index into the plan's steps, for statistics; set by the builder */
     schema *in, *out;        /* references held by the builder */
+    unsigned references;     /* pipelines that have it; the builder's */
+    bool rejects;            /* may call bad_row, so rows should know their origin */
+    bool origin_wanted;      /* some later operator of the pipeline rejects; set by the builder */
     bool costly;             /* worth handing single batches to idle workers instead of whole splits */
     uint32_t rows_max;       /* costly: rows a batch should have; 0: no wish */
 };

@@ -5,6 +5,7 @@
 
 #include "engine/descriptor.h"
 #include "engine/job.h"
+#include "expr/expr.h"
 #include "engine/pipeline.h"
 
 typedef struct plan plan;
@@ -39,18 +40,18 @@ typedef struct sink_descriptor {
 
 /* ---- for build functions ---- */
 
-/* Adds "FILE:LINE:COLUMN: error: message" for an option's value; `column_in_value` (from 0) moves the
- * place into an expression. Returns TW_ERR_JOB. */
-tw_status plan_error(plan_builder *b, const args *a, const char *option, uint64_t column_in_value,
-                     const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* The same for a place in the job text. */
-tw_status plan_error_at(plan_builder *b, uint64_t line, uint64_t column, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-/* The column's index in the stream's schema, or -1 after adding an error that names the nearest one. */
-int plan_column(stream *s, const args *a, const char *option, const char *name);
-const job *plan_job(const plan_builder *b);
-/* For state made while planning (dictionaries, compiled expressions): outside the run's budget, small. */
+/* Where errors go. With args_error (engine/descriptor.h) for an option as a whole. */
+error_list *plan_errors(plan_builder *b);
+/* Compiles the expression in `item` (one of an option's items) or, with item NULL, in option `option`;
+ * an error is added at its place within the text. TW_ERR_JOB. */
+tw_status plan_expression(stream *s, const args *a, const char *option, const arg_item *item, expr **out);
+/* The column's index in the stream's schema, or -1 after adding an error at the item (or, with item
+ * NULL, the option) that names the nearest column. A leading '-' is not part of `name`. */
+int plan_column(stream *s, const args *a, const char *option, const arg_item *item, const char *name);
+/* For what is made while planning (rows looked at for their types): outside the run's budget, small. */
 memory *plan_memory(plan_builder *b);
+/* The name of the step, source or sink being built; owned by the plan. */
+const char *plan_step_name(const plan_builder *b);
 /* Whether rows that turn bad must carry the record as it came (on_bad_record: dead_letter). */
 bool plan_keeps_raw(const plan_builder *b);
 
@@ -74,8 +75,17 @@ void stream_free(stream *s);
 
 /* ---- for the library ---- */
 
-/* The registered steps and connectors, from engine/registry.h, NULL-terminated. */
-tw_status plan_build(const job *j, error_list *errors, plan **out, tw_error *err);
+/* All steps and connectors there are. NULL-terminated arrays. */
+typedef struct registry {
+    const step_descriptor *const *steps;
+    const source_descriptor *const *sources;
+    const sink_descriptor *const *sinks;
+} registry;
+
+/* TW_ERR_JOB: what is wrong is in `errors`. */
+tw_status plan_build(const job *j, const registry *r, error_list *errors, plan **out, tw_error *err);
 void plan_free(plan *p);
+/* The plan as text: stages, what is fused, where rows move, the worst memory. */
+tw_status plan_explain(const plan *p, uint32_t parallelism, size_t memory_bytes, struct text *out);
 
 #endif

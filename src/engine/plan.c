@@ -1,0 +1,544 @@
+#include "engine/plan_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/queue.h"
+#include "engine/store.h"
+
+#define PLAN_MEMORY_BYTES ((size_t)1 << 30)
+
+/* A flow of the job while its stream is built. */
+typedef struct flow_state {
+    const job_flow *flow;
+    uint32_t readers;  /* other flows that read it, plus its own sink */
+    bool building, failed;
+    store *store;      /* once built, when several read it */
+    schema *schema;
+} flow_state;
+
+struct plan_builder {
+    const job *job;
+    const registry *registry;
+    error_list *errors;
+    plan *plan;
+    flow_state *flows;
+    uint32_t n_flows;
+    flow_state *flow;    /* being built */
+    int step;            /* index into plan->steps of what is being built; -1 */
+};
+
+static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
+
+/* Grows a pointer array by one. */
+static tw_status push_pointer(void *array, uint32_t *n, void *item, tw_error *err) {
+    void ***a = array;
+    if ((*n & (*n - 1)) == 0) {
+        void **bigger = realloc(*a, (*n ? (size_t)*n * 2 : 1) * sizeof *bigger);
+        if (!bigger) return no_memory(err);
+        *a = bigger;
+    }
+    (*a)[(*n)++] = item;
+    return TW_OK;
+}
+
+/* ---- for build functions ---- */
+
+error_list *plan_errors(plan_builder *b) { return b->errors; }
+memory *plan_memory(plan_builder *b) { return b->plan->memory; }
+const char *plan_step_name(const plan_builder *b) { return b->plan->steps[b->step]->step; }
+bool plan_keeps_raw(const plan_builder *b) { return b->job->run.on_bad_record == JOB_BAD_DEAD_LETTER; }
+
+tw_status plan_expression(stream *s, const args *a, const char *name, const arg_item *item, expr **out) {
+    plan_builder *b = s->builder;
+    const node *n = item ? item->value : args_node(a, name);
+    tw_error err = {0};
+    tw_status status = expr_compile(item ? item->text : args_string(a, name), s->schema, out, &err);
+    if (status != TW_ERR_JOB) return status;
+    struct place at = n ? node_place_within(n, err.column ? err.column : 1) : args_place(a, name);
+    return error_list_add(b->errors, at, "%s", err.message);
+}
+
+int plan_column(stream *s, const args *a, const char *option_name, const arg_item *item, const char *name) {
+    int index = schema_find(s->schema, name);
+    if (index >= 0) return index;
+    nearest n = {name};
+    for (uint32_t i = 0; i < s->schema->n; i++) nearest_try(&n, s->schema->fields[i].name);
+    struct place at = item ? item->at : args_place(a, option_name);
+    if (n.best) error_list_add(s->builder->errors, at, "unknown column '%s'; did you mean '%s'?", name, n.best);
+    else error_list_add(s->builder->errors, at, "unknown column '%s'", name);
+    return -1;
+}
+
+/* ---- pipelines ---- */
+
+static void operator_release(operator_plan *o) {
+    if (--o->references) return;
+    schema_unref(o->in);
+    schema_unref(o->out);
+    o->class->free(o);
+}
+
+static void pipeline_free_parts(pipeline *p) {
+    if (p->source) p->source->class->free(p->source);
+    p->source = NULL;
+    for (uint32_t i = 0; i < p->n_operators; i++) operator_release(p->operators[i]);
+    p->n_operators = 0;
+}
+
+static void pipeline_free(pipeline *p) {
+    pipeline_free_parts(p);
+    free(p->operators);
+    free(p->after);
+    free(p->also_after);
+    schema_unref(p->first_schema);
+    free(p);
+}
+
+/* A new pipeline at the end of the plan; takes over the source, also on failure. */
+static tw_status pipeline_new(plan_builder *b, source *from, schema *s, pipeline **out, tw_error *err) {
+    pipeline *p = calloc(1, sizeof *p);
+    if (!p) {
+        from->class->free(from);
+        return no_memory(err);
+    }
+    p->id = b->plan->n_pipelines;
+    p->source = from;
+    from->step = b->step;
+    p->first_schema = schema_ref(s);
+    tw_status status = push_pointer(&b->plan->pipelines, &b->plan->n_pipelines, p, err);
+    if (status != TW_OK) {
+        pipeline_free(p);
+        return status;
+    }
+    if (b->step >= 0) p->lanes_max = b->plan->steps[b->step]->lanes_max;
+    *out = p;
+    return TW_OK;
+}
+
+static void stream_set_schema(stream *s, schema *to) {
+    schema_ref(to);
+    schema_unref(s->schema);
+    s->schema = to;
+}
+
+/* Makes the sink known to the plan; takes it over, also on failure. */
+static tw_status add_sink(plan_builder *b, sink *k, tw_error *err) {
+    k->step = b->step;
+    tw_status status = push_pointer(&b->plan->sinks, &b->plan->n_sinks, k, err);
+    if (status != TW_OK) k->class->free(k);
+    return status;
+}
+
+/* Leads all open pipelines into `k`, as its inputs in order. */
+static void close_into(stream *s, sink *k) {
+    for (uint32_t i = 0; i < s->n_open; i++) {
+        s->open[i]->sink = k;
+        s->open[i]->input = i;
+    }
+    s->n_open = 0;
+}
+
+/* Hands batches over to idle workers from here on. */
+static tw_status cut_with_queue(stream *s, uint32_t piece_rows, tw_error *err) {
+    sink *k;
+    source *from;
+    queue_options options = {.name = "queue", .rows_max = UINT64_MAX, .piece_rows = piece_rows};
+    TRY(queue_create(options, s->schema->n, &k, &from, err));
+    schema *same = schema_ref(s->schema);
+    plan_builder *b = s->builder;
+    int step = b->step;
+    b->step = -1;
+    tw_status status = stream_break(s, k, from, same, err);
+    b->step = step;
+    schema_unref(same);
+    return status;
+}
+
+static uint32_t bound_of_step(const plan_builder *b) {
+    return b->step >= 0 ? b->plan->steps[b->step]->lanes_max : 0;
+}
+
+static void bound_open(stream *s) {
+    uint32_t most = bound_of_step(s->builder);
+    for (uint32_t i = 0; most && i < s->n_open; i++) s->open[i]->lanes_max = most;
+}
+
+tw_status stream_add_operator(stream *s, operator_plan *p, schema *out, tw_error *err) {
+    plan_builder *b = s->builder;
+    bool bounded = bound_of_step(b) > 0;
+    p->step = b->step;
+    p->references = 1; /* ours, while it is handed out */
+    p->in = schema_ref(s->schema);
+    p->out = schema_ref(out);
+    tw_status status = p->costly || bounded ? cut_with_queue(s, p->rows_max, err) : TW_OK;
+    if (status == TW_OK) bound_open(s);
+    for (uint32_t i = 0; i < s->n_open && status == TW_OK; i++) {
+        pipeline *line = s->open[i];
+        status = push_pointer(&line->operators, &line->n_operators, p, err);
+        if (status == TW_OK) p->references++;
+    }
+    operator_release(p);
+    TRY(status);
+    stream_set_schema(s, out);
+    return bounded ? cut_with_queue(s, 0, err) : TW_OK;
+}
+
+tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *err) {
+    plan_builder *b = s->builder;
+    if (bound_of_step(b) > 0) {
+        tw_status status = cut_with_queue(s, 0, err);
+        if (status != TW_OK) {
+            k->class->free(k);
+            from->class->free(from);
+            return status;
+        }
+        bound_open(s);
+    }
+    tw_status status = add_sink(b, k, err);
+    if (status != TW_OK) {
+        from->class->free(from);
+        return status;
+    }
+    close_into(s, k);
+    pipeline *p;
+    TRY(pipeline_new(b, from, out, &p, err));
+    p->feeder = k;
+    if (!from->live) TRY(push_pointer(&p->after, &p->n_after, k, err));
+    stream_set_schema(s, out);
+    return push_pointer(&s->open, &s->n_open, p, err);
+}
+
+tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err) {
+    TRY(add_sink(s->builder, k, err));
+    close_into(other, k);
+    for (uint32_t i = 0; i < s->n_open; i++)
+        TRY(push_pointer(&s->open[i]->after, &s->open[i]->n_after, k, err));
+    return TW_OK;
+}
+
+tw_status stream_also(stream *s, source *from, tw_error *err) {
+    pipeline *p;
+    TRY(pipeline_new(s->builder, from, s->schema, &p, err));
+    for (uint32_t i = 0; i < s->n_open; i++)
+        TRY(push_pointer(&p->also_after, &p->n_also_after, s->open[i], err));
+    return push_pointer(&s->open, &s->n_open, p, err);
+}
+
+tw_status stream_append(stream *s, stream *other, tw_error *err) {
+    for (uint32_t i = 0; i < other->n_open; i++)
+        TRY(push_pointer(&s->open, &s->n_open, other->open[i], err));
+    other->n_open = 0;
+    return TW_OK;
+}
+
+void stream_free(stream *s) {
+    if (!s) return;
+    schema_unref(s->schema);
+    free(s->open);
+    free(s);
+}
+
+/* ---- descriptors by name ---- */
+
+/* Embedding structs begin with their descriptor, so an array of any of them is one of descriptors. */
+static const void *find(plan_builder *b, const void *array, const job_part *part, const char *what) {
+    const descriptor *const *d = array;
+    nearest n = {part->name};
+    for (size_t i = 0; d[i]; i++) {
+        if (strcmp(d[i]->name, part->name) == 0) return d[i];
+        nearest_try(&n, d[i]->name);
+    }
+    if (n.best) error_list_add(b->errors, part->at, "unknown %s '%s'; did you mean '%s'?", what, part->name, n.best);
+    else error_list_add(b->errors, part->at, "unknown %s '%s'", what, part->name);
+    return NULL;
+}
+
+/* ---- flows ---- */
+
+static flow_state *flow_named(plan_builder *b, const char *name) {
+    int i = job_flow_index(b->job, name);
+    return i < 0 ? NULL : &b->flows[i];
+}
+
+/* Counts who reads which flow, by the options of type OPTION_FLOW. */
+static void count_readers_of_part(plan_builder *b, const descriptor *d, const job_part *part) {
+    for (size_t i = 0; d && i < d->n_options; i++) {
+        const option *o = &d->options[i];
+        if (o->type != OPTION_FLOW && o->type != OPTION_FLOWS) continue;
+        const node *v = node_get(part->arguments, o->name);
+        if (!v && d->shorthand && strcmp(d->shorthand, o->name) == 0) v = part->arguments;
+        for (uint32_t k = 0; v && k < (v->kind == NODE_LIST ? v->n : 1); k++) {
+            const node *one = v->kind == NODE_LIST ? v->items[k] : v;
+            flow_state *f = one->kind == NODE_SCALAR ? flow_named(b, one->text) : NULL;
+            if (f) f->readers++;
+        }
+    }
+}
+
+static void count_readers(plan_builder *b) {
+    for (uint32_t i = 0; i < b->n_flows; i++) {
+        const job_flow *f = b->flows[i].flow;
+        if (f->sink.name) b->flows[i].readers++;
+        flow_state *from = f->source_flow ? flow_named(b, f->source_flow) : NULL;
+        if (from) from->readers++;
+        for (uint32_t k = 0; k < f->n_steps; k++)
+            for (size_t d = 0; b->registry->steps[d]; d++)
+                if (strcmp(b->registry->steps[d]->descriptor.name, f->steps[k].name) == 0)
+                    count_readers_of_part(b, &b->registry->steps[d]->descriptor, &f->steps[k]);
+    }
+}
+
+/* One more entry for the statistics, which becomes the one being built. */
+static tw_status begin_part(plan_builder *b, const job_part *part, tw_error *err) {
+    step_statistics *t = calloc(1, sizeof *t);
+    if (!t) return no_memory(err);
+    t->flow = strdup(b->flow->flow->name);
+    t->step = strdup(part->name);
+    tw_status status = t->flow && t->step ? push_pointer(&b->plan->steps, &b->plan->n_steps, t, err) : no_memory(err);
+    if (status != TW_OK) {
+        free(t->flow);
+        free(t->step);
+        free(t);
+        return status;
+    }
+    b->step = (int)b->plan->n_steps - 1;
+    for (uint32_t i = 0; i < b->job->run.n_workers; i++)
+        if (strcmp(b->job->run.workers[i].step, part->name) == 0) t->lanes_max = b->job->run.workers[i].workers;
+    return TW_OK;
+}
+
+static tw_status stream_from(plan_builder *b, source *from, schema *s, stream **out, tw_error *err) {
+    stream *t = calloc(1, sizeof *t);
+    if (!t) {
+        from->class->free(from);
+        return no_memory(err);
+    }
+    t->builder = b;
+    t->schema = schema_ref(s);
+    pipeline *p;
+    tw_status status = pipeline_new(b, from, s, &p, err);
+    if (status == TW_OK) status = push_pointer(&t->open, &t->n_open, p, err);
+    if (status != TW_OK) {
+        stream_free(t);
+        return status;
+    }
+    *out = t;
+    return TW_OK;
+}
+
+static tw_status build_source(plan_builder *b, const job_part *part, stream **out, tw_error *err) {
+    const source_descriptor *d = find(b, b->registry->sources, part, "source");
+    if (!d) return TW_ERR_JOB;
+    TRY(begin_part(b, part, err));
+    args *a;
+    TRY(args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a));
+    source *from;
+    schema *s;
+    tw_status status = d->build(b, a, &from, &s, err);
+    args_free(a);
+    TRY(status);
+    status = stream_from(b, from, s, out, err);
+    schema_unref(s);
+    return status;
+}
+
+static tw_status build_step(stream *s, const job_part *part, tw_error *err) {
+    plan_builder *b = s->builder;
+    const step_descriptor *d = find(b, b->registry->steps, part, "step");
+    if (!d) return TW_ERR_JOB;
+    TRY(begin_part(b, part, err));
+    int step = b->step;
+    args *a;
+    TRY(args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a));
+    tw_status status = d->build(s, a, err);
+    args_free(a);
+    b->step = step;
+    return status;
+}
+
+static tw_status build_sink(stream *s, const job_part *part, tw_error *err) {
+    plan_builder *b = s->builder;
+    const sink_descriptor *d = find(b, b->registry->sinks, part, "sink");
+    if (!d) return TW_ERR_JOB;
+    TRY(begin_part(b, part, err));
+    args *a;
+    TRY(args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a));
+    sink *k;
+    tw_status status = d->build(b, a, s->schema, &k, err);
+    args_free(a);
+    TRY(status);
+    TRY(add_sink(b, k, err));
+    close_into(s, k);
+    return TW_OK;
+}
+
+static tw_status read_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err);
+
+/* Source and steps of a flow. After an error the steps that are left are not built: their columns are
+ * unknown; their names and options are still checked. */
+static tw_status build_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err) {
+    const job_flow *flow = f->flow;
+    flow_state *outer = b->flow;
+    int outer_step = b->step;
+    b->flow = f;
+    b->step = -1;
+    stream *s = NULL;
+    tw_status status = TW_ERR_JOB;
+    if (flow->source_flow) {
+        flow_state *from = flow_named(b, flow->source_flow);
+        if (from) status = read_flow(b, from, &s, err);
+        else error_list_add(b->errors, flow->source_flow_at, "unknown flow '%s'", flow->source_flow);
+    } else if (flow->source.name) {
+        status = build_source(b, &flow->source, &s, err);
+    }
+    uint32_t i = 0;
+    for (; i < flow->n_steps && status == TW_OK; i++) status = build_step(s, &flow->steps[i], err);
+    for (; i < flow->n_steps && status == TW_ERR_JOB; i++) {
+        const step_descriptor *d = find(b, b->registry->steps, &flow->steps[i], "step");
+        args *a = NULL;
+        if (d && args_bind(&d->descriptor, flow->steps[i].arguments, flow->steps[i].at, b->errors, &a) == TW_OK)
+            args_free(a);
+    }
+    b->flow = outer;
+    b->step = outer_step;
+    if (status != TW_OK) {
+        stream_free(s);
+        return status;
+    }
+    *out = s;
+    return TW_OK;
+}
+
+/* A flow that several read is collected once, in a store. */
+static tw_status build_store(plan_builder *b, flow_state *f, tw_error *err) {
+    stream *s;
+    TRY(build_flow(b, f, &s, err));
+    sink *k;
+    f->schema = schema_ref(s->schema);
+    int step = b->step;
+    b->step = -1;
+    tw_status status = store_create(s->schema, &k, &f->store, err);
+    if (status == TW_OK) status = add_sink(b, k, err);
+    if (status == TW_OK) close_into(s, k);
+    b->step = step;
+    stream_free(s);
+    return status;
+}
+
+static tw_status read_store(plan_builder *b, flow_state *f, stream **out, tw_error *err) {
+    source *from;
+    TRY(store_source(f->store, &from, err));
+    int step = b->step;
+    b->step = -1;
+    tw_status status = stream_from(b, from, f->schema, out, err);
+    if (status == TW_OK) {
+        pipeline *p = (*out)->open[0];
+        p->feeder = store_sink(f->store);
+        status = push_pointer(&p->after, &p->n_after, p->feeder, err);
+    }
+    b->step = step;
+    return status;
+}
+
+/* A stream of the flow's rows for one of its readers. */
+static tw_status read_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err) {
+    if (f->failed) return TW_ERR_JOB; /* told already */
+    if (f->building)
+        return error_list_add(b->errors, f->flow->at, "flow '%s' reads itself", f->flow->name);
+    f->building = true;
+    tw_status status = TW_OK;
+    if (f->readers <= 1) status = build_flow(b, f, out, err);
+    else if (!f->store) status = build_store(b, f, err);
+    if (status == TW_OK && f->readers > 1) status = read_store(b, f, out, err);
+    f->building = false;
+    f->failed = status != TW_OK;
+    return status;
+}
+
+tw_status stream_of_flow(stream *s, const args *a, const char *option_name, const char *flow, stream **out,
+                         tw_error *err) {
+    plan_builder *b = s->builder;
+    flow_state *f = flow_named(b, flow);
+    if (f) return read_flow(b, f, out, err);
+    nearest n = {flow};
+    for (uint32_t i = 0; i < b->n_flows; i++) nearest_try(&n, b->flows[i].flow->name);
+    if (n.best) return args_error(a, option_name, b->errors, "unknown flow '%s'; did you mean '%s'?", flow, n.best);
+    return args_error(a, option_name, b->errors, "unknown flow '%s'", flow);
+}
+
+/* ---- the whole plan ---- */
+
+static tw_status build_all(plan_builder *b, tw_error *err) {
+    for (uint32_t i = 0; i < b->n_flows; i++) {
+        flow_state *f = &b->flows[i];
+        if (!f->flow->sink.name) continue;
+        stream *s;
+        tw_status status = read_flow(b, f, &s, err);
+        if (status == TW_OK) {
+            b->flow = f;
+            status = build_sink(s, &f->flow->sink, err);
+            stream_free(s);
+        } else if (status == TW_ERR_JOB) {
+            find(b, b->registry->sinks, &f->flow->sink, "sink");
+        }
+        if (status != TW_OK && status != TW_ERR_JOB) return status;
+    }
+    for (uint32_t i = 0; i < b->job->run.n_workers; i++) {
+        bool known = false;
+        for (uint32_t k = 0; k < b->plan->n_steps; k++)
+            known |= strcmp(b->plan->steps[k]->step, b->job->run.workers[i].step) == 0;
+        if (!known && b->errors->total == 0)
+            error_list_add(b->errors, b->job->flows[0].at, "run.workers: the job has no step '%s'",
+                           b->job->run.workers[i].step);
+    }
+    return b->errors->total ? TW_ERR_JOB : TW_OK;
+}
+
+tw_status plan_build(const job *j, const registry *r, error_list *errors, plan **out, tw_error *err) {
+    plan_builder b = {.job = j, .registry = r, .errors = errors, .n_flows = j->n_flows, .step = -1};
+    b.plan = calloc(1, sizeof *b.plan);
+    b.flows = calloc(j->n_flows, sizeof *b.flows);
+    tw_status status = b.plan && b.flows ? TW_OK : no_memory(err);
+    if (status == TW_OK) status = memory_create(PLAN_MEMORY_BYTES, &b.plan->memory, err);
+    if (status == TW_OK && !(b.plan->name = strdup(j->name))) status = no_memory(err);
+    if (status == TW_OK) {
+        for (uint32_t i = 0; i < j->n_flows; i++) b.flows[i].flow = &j->flows[i];
+        count_readers(&b);
+        status = build_all(&b, err);
+        error_list_sort(errors);
+    }
+    if (status == TW_OK) status = plan_prune(b.plan, err);
+    for (uint32_t i = 0; b.flows && i < j->n_flows; i++) schema_unref(b.flows[i].schema);
+    free(b.flows);
+    if (status != TW_OK) {
+        plan_free(b.plan);
+        return status;
+    }
+    *out = b.plan;
+    return TW_OK;
+}
+
+void plan_drop_parts(plan *p) {
+    for (uint32_t i = 0; i < p->n_pipelines; i++) pipeline_free_parts(p->pipelines[i]);
+    for (uint32_t i = 0; i < p->n_sinks; i++) p->sinks[i]->class->free(p->sinks[i]);
+    p->n_sinks = 0;
+}
+
+void plan_free(plan *p) {
+    if (!p) return;
+    plan_drop_parts(p);
+    for (uint32_t i = 0; i < p->n_pipelines; i++) pipeline_free(p->pipelines[i]);
+    for (uint32_t i = 0; i < p->n_steps; i++) {
+        free(p->steps[i]->flow);
+        free(p->steps[i]->step);
+        free(p->steps[i]);
+    }
+    memory_destroy(p->memory);
+    free(p->steps);
+    free(p->pipelines);
+    free(p->sinks);
+    free(p->name);
+    free(p);
+}

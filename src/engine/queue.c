@@ -1,0 +1,304 @@
+#include "engine/queue.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/sequencer.h"
+
+#define QUEUE_BYTES_MAX ((size_t)4 << 20)
+
+typedef struct entry {
+    batch *b;
+    uint64_t position;
+    struct entry *next;
+} entry;
+
+typedef struct queue {
+    sink sink;
+    source source;
+    queue_options options;
+    run_context *run;
+    sequencer *order;
+    pthread_mutex_t lock;
+    entry *first, **last;
+    size_t bytes, bytes_max;
+    uint64_t rows_passed, popped;
+    bool ended;
+    bool *needed;
+    uint32_t n_columns;
+    atomic_bool satisfied;
+    unsigned owners; /* the sink and the source */
+} queue;
+
+typedef struct queue_writer {
+    sink_writer writer;
+} queue_writer;
+
+typedef struct queue_reader {
+    reader reader;
+    batch *b;
+} queue_reader;
+
+static queue *of_sink(sink *s) { return (queue *)((char *)s - offsetof(queue, sink)); }
+static queue *of_source(source *s) { return (queue *)((char *)s - offsetof(queue, source)); }
+
+static void entry_free(entry *e) {
+    batch_unref(e->b);
+    free(e);
+}
+
+/* ---- the sequencer's callbacks ---- */
+
+static tw_status place(void *context, void *item, tw_error *err) {
+    queue *q = context;
+    entry *e = item;
+    e->next = NULL;
+    pthread_mutex_lock(&q->lock);
+    uint64_t left = q->options.rows_max - q->rows_passed;
+    batch *dropped = NULL;
+    tw_status status = TW_OK;
+    if (left < e->b->rows && left > 0) {
+        batch *cut;
+        status = batch_slice(q->run->memory, e->b, 0, (uint32_t)left, &cut, err);
+        if (status == TW_OK) dropped = e->b, e->b = cut;
+    }
+    if (status == TW_OK) {
+        if (left == 0) {
+            dropped = e->b;
+            free(e);
+        } else {
+            q->rows_passed += e->b->rows;
+            q->bytes += batch_bytes(e->b);
+            *q->last = e;
+            q->last = &e->next;
+        }
+        if (q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
+    }
+    pthread_mutex_unlock(&q->lock);
+    batch_unref(dropped);
+    if (status == TW_OK) run_wake(q->run);
+    return status;
+}
+
+static void drop(void *context, void *item) { entry_free(item); }
+
+/* ---- the sink ---- */
+
+static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
+    queue *q = of_sink(self);
+    q->run = run;
+    size_t bytes_max = memory_limit(run->memory) / 32;
+    q->bytes_max = bytes_max < QUEUE_BYTES_MAX ? bytes_max : QUEUE_BYTES_MAX;
+    sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
+    return sequencer_create(run, n_inputs, q->bytes_max, callbacks, &q->order, err);
+}
+
+static tw_status queue_open(sink *self, sink_writer **out, tw_error *err) {
+    queue_writer *w = calloc(1, sizeof *w);
+    if (!w) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    w->writer.sink = self;
+    *out = &w->writer;
+    return TW_OK;
+}
+
+/* Cuts a batch into a chain of entries: all of them or none. */
+static tw_status cut(queue *q, batch *b, uint64_t position, uint32_t piece, entry **out, tw_error *err) {
+    entry **last = out;
+    *out = NULL;
+    tw_status status = TW_OK;
+    for (uint32_t first = 0; first < b->rows && status == TW_OK; first += piece) {
+        uint32_t n = b->rows - first < piece ? b->rows - first : piece;
+        entry *e = calloc(1, sizeof *e);
+        if (!e) {
+            status = error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+            break;
+        }
+        *last = e;
+        last = &e->next;
+        e->position = position + first;
+        if (n == b->rows) e->b = batch_ref(b);
+        else status = batch_slice(q->run->memory, b, first, n, &e->b, err);
+    }
+    while (status != TW_OK && *out) {
+        entry *e = *out;
+        *out = e->next;
+        entry_free(e);
+    }
+    return status;
+}
+
+static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
+    queue *q = of_sink(w->sink);
+    uint32_t piece = q->options.piece_rows ? q->options.piece_rows : b->rows;
+    entry *chain;
+    TRY(cut(q, b, order->position, piece, &chain, err));
+    tw_status status = TW_OK;
+    for (bool taken = false; chain; taken = true) {
+        entry *e = chain;
+        chain = e->next;
+        if (status == TW_OK) status = sequencer_push(q->order, order, e, batch_bytes(e->b), err);
+        else entry_free(e);
+        if (taken && status == TW_ERR_MEMORY) status = TW_ERR_INTERNAL;
+    }
+    return status;
+}
+
+static tw_status queue_end_split(sink_writer *w, const batch_order *order, tw_error *err) {
+    return sequencer_end_split(of_sink(w->sink)->order, order, err);
+}
+
+static tw_status queue_end_input(sink *self, uint32_t input, uint64_t n_splits, tw_error *err) {
+    return sequencer_end_input(of_sink(self)->order, input, n_splits, err);
+}
+
+static bool queue_ready(sink *self, const batch_order *order) {
+    queue *q = of_sink(self);
+    pthread_mutex_lock(&q->lock);
+    bool room = q->bytes < q->bytes_max;
+    pthread_mutex_unlock(&q->lock);
+    return room && sequencer_ready(q->order, order);
+}
+
+static bool queue_satisfied(sink *self) { return atomic_load(&of_sink(self)->satisfied); }
+
+static tw_status queue_close(sink_writer *w, tw_error *err) {
+    free(w);
+    return TW_OK;
+}
+static void queue_drop(sink_writer *w) { free(w); }
+
+static tw_status queue_finish(sink *self, tw_error *err) {
+    queue *q = of_sink(self);
+    pthread_mutex_lock(&q->lock);
+    q->ended = true;
+    pthread_mutex_unlock(&q->lock);
+    run_wake(q->run);
+    return TW_OK;
+}
+
+static void queue_needs(sink *self, bool *needed) {
+    queue *q = of_sink(self);
+    for (uint32_t i = 0; i < q->n_columns; i++) needed[i] = q->needed[i];
+}
+
+static void queue_release(queue *q) {
+    if (--q->owners) return;
+    while (q->first) {
+        entry *e = q->first;
+        q->first = e->next;
+        entry_free(e);
+    }
+    sequencer_free(q->order);
+    pthread_mutex_destroy(&q->lock);
+    free(q->needed);
+    free(q);
+}
+static void queue_free_sink(sink *self) { queue_release(of_sink(self)); }
+
+static void queue_describe(const sink *self, char *out, size_t capacity) {
+    const queue *q = of_sink((sink *)self);
+    if (q->options.rows_max != UINT64_MAX)
+        snprintf(out, capacity, "in row order, until %llu rows", (unsigned long long)q->options.rows_max);
+    else
+        snprintf(out, capacity, "bounded queue, any idle worker takes the next batch");
+}
+
+/* ---- the source ---- */
+
+static tw_status queue_source_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
+    *n_splits = UINT64_MAX;
+    return TW_OK;
+}
+
+static tw_status queue_next(reader *self, batch **out, tw_error *err) {
+    queue_reader *r = (queue_reader *)self;
+    if (!r->b) return TW_END;
+    *out = r->b;
+    r->b = NULL;
+    return TW_OK;
+}
+
+static void queue_reader_free(reader *self) {
+    batch_unref(((queue_reader *)self)->b);
+    free(self);
+}
+
+static const reader_class queue_reader_class = {.next = queue_next, .free = queue_reader_free};
+
+static tw_status queue_source_open(source *self, uint64_t split, reader **out, tw_error *err) {
+    queue *q = of_source(self);
+    queue_reader *r = calloc(1, sizeof *r);
+    if (!r) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    pthread_mutex_lock(&q->lock);
+    entry *e = q->first;
+    if (e) {
+        q->first = e->next;
+        if (!q->first) q->last = &q->first;
+        q->bytes -= batch_bytes(e->b);
+    }
+    bool ended = q->ended;
+    pthread_mutex_unlock(&q->lock);
+    if (!e) {
+        free(r);
+        return ended ? TW_END : STATUS_WAIT;
+    }
+    r->reader = (reader){.class = &queue_reader_class, .position = e->position};
+    r->b = e->b;
+    free(e);
+    *out = &r->reader;
+    run_wake(q->run);
+    return TW_OK;
+}
+
+static void queue_prune(source *self, const bool *needed) {
+    queue *q = of_source(self);
+    for (uint32_t i = 0; i < q->n_columns; i++) q->needed[i] = needed[i];
+}
+
+static void queue_free_source(source *self) { queue_release(of_source(self)); }
+
+static const sink_class queue_sink_class = {
+    .start = queue_start,
+    .open = queue_open,
+    .push = queue_push,
+    .end_split = queue_end_split,
+    .ready = queue_ready,
+    .satisfied = queue_satisfied,
+    .close = queue_close,
+    .drop = queue_drop,
+    .end_input = queue_end_input,
+    .finish = queue_finish,
+    .needs = queue_needs,
+    .describe = queue_describe,
+    .free = queue_free_sink,
+};
+static const source_class queue_source_class = {
+    .start = queue_source_start,
+    .open = queue_source_open,
+    .prune = queue_prune,
+    .free = queue_free_source,
+};
+
+tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sink, source **out_source,
+                       tw_error *err) {
+    queue *q = calloc(1, sizeof *q);
+    bool *needed = malloc(n_columns ? n_columns : 1);
+    if (!q || !needed) {
+        free(q);
+        free(needed);
+        return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    }
+    memset(needed, 1, n_columns);
+    q->options = options;
+    q->needed = needed;
+    q->n_columns = n_columns;
+    q->last = &q->first;
+    q->owners = 2;
+    pthread_mutex_init(&q->lock, NULL);
+    q->sink = (sink){.class = &queue_sink_class, .name = options.name};
+    q->source = (source){.class = &queue_source_class, .name = options.name, .live = true};
+    *out_sink = &q->sink;
+    *out_source = &q->source;
+    return TW_OK;
+}

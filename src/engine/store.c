@@ -1,0 +1,314 @@
+#include "engine/store.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The rows of one batch. */
+typedef struct piece {
+    uint64_t position;
+    row_block *block;  /* NULL when it is on disk */
+    frame_place place;
+} piece;
+
+typedef struct store_source_end {
+    source source;
+    store *store;
+    bool *needed;
+} store_source_end;
+
+struct store {
+    sink sink;
+    schema *schema;
+    row_layout *layout;
+    run_context *run;
+    memory_spiller spiller;
+    pthread_mutex_t lock;
+    piece *pieces;
+    size_t n, capacity, first_in_memory;
+    size_t bytes;       /* in memory */
+    bool *needed;       /* by any reader */
+    bool sorted, registered;
+    atomic_uint owners;
+};
+
+typedef struct store_reader {
+    reader reader;
+    store *store;
+    size_t piece;
+    bool done;
+} store_reader;
+
+static store *of_sink(sink *s) { return (store *)((char *)s - offsetof(store, sink)); }
+
+static void store_release(store *s) {
+    if (atomic_fetch_sub(&s->owners, 1) != 1) return;
+    if (s->registered) memory_unregister(s->run->memory, &s->spiller);
+    for (size_t i = 0; i < s->n; i++)
+        if (s->pieces[i].block) row_block_free(s->pieces[i].block);
+    free(s->pieces);
+    free(s->needed);
+    row_layout_free(s->layout);
+    schema_unref(s->schema);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* ---- memory ---- */
+
+static size_t store_spillable(void *self) {
+    store *s = self;
+    pthread_mutex_lock(&s->lock);
+    size_t bytes = s->bytes;
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+static tw_status store_spill(void *self, size_t bytes, tw_error *err) {
+    store *s = self;
+    tw_status status = TW_OK;
+    pthread_mutex_lock(&s->lock);
+    size_t goal = s->bytes > bytes ? s->bytes - bytes : 0;
+    for (; s->first_in_memory < s->n && s->bytes > goal && status == TW_OK; s->first_in_memory++) {
+        piece *p = &s->pieces[s->first_in_memory];
+        if (!p->block) continue;
+        status = spill_write_block(s->run->spill, s->layout, p->block, &p->place, err);
+        if (status != TW_OK) break;
+        s->bytes -= row_block_bytes(p->block);
+        row_block_free(p->block);
+        p->block = NULL;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+/* ---- the sink ---- */
+
+static tw_status store_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
+    store *s = of_sink(self);
+    s->run = run;
+    s->spiller = (memory_spiller){.spillable_bytes = store_spillable, .spill = store_spill, .self = s};
+    memory_register(run->memory, &s->spiller);
+    s->registered = true;
+    return TW_OK;
+}
+
+static tw_status store_open(sink *self, sink_writer **out, tw_error *err) {
+    sink_writer *w = calloc(1, sizeof *w);
+    if (!w) return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    w->sink = self;
+    *out = w;
+    return TW_OK;
+}
+
+static tw_status encode(store *s, const batch *b, row_block **out, tw_error *err) {
+    size_t heap = rows_heap_bytes(s->layout, b->columns, NULL, b->rows, NULL);
+    row_block *block;
+    while (!(block = row_block_try(s->run->memory, s->layout, b->rows, heap)))
+        TRY(memory_make_room(s->run->memory, heap + (size_t)b->rows * s->layout->stride, err));
+    uint8_t **to = malloc(b->rows * sizeof *to);
+    if (!to) {
+        row_block_free(block);
+        return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    }
+    for (uint32_t i = 0; i < b->rows; i++) {
+        to[i] = block->rows->data + (size_t)i * s->layout->stride;
+        row_set_header(to[i], 0);
+    }
+    uint8_t *end = block->heap ? block->heap->data : NULL;
+    rows_encode(s->layout, b->columns, NULL, b->rows, to, &end);
+    block->n = b->rows;
+    block->heap_used = block->heap ? (size_t)(end - block->heap->data) : 0;
+    free(to);
+    *out = block;
+    return TW_OK;
+}
+
+static tw_status store_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
+    store *s = of_sink(w->sink);
+    row_block *block;
+    TRY(encode(s, b, &block, err));
+    pthread_mutex_lock(&s->lock);
+    if (s->n == s->capacity) {
+        size_t capacity = s->capacity ? s->capacity * 2 : 64;
+        piece *pieces = realloc(s->pieces, capacity * sizeof *pieces);
+        if (!pieces) {
+            pthread_mutex_unlock(&s->lock);
+            row_block_free(block);
+            return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+        }
+        s->pieces = pieces;
+        s->capacity = capacity;
+    }
+    s->pieces[s->n++] = (piece){.position = order->position, .block = block};
+    s->bytes += row_block_bytes(block);
+    pthread_mutex_unlock(&s->lock);
+    return TW_OK;
+}
+
+static tw_status store_close(sink_writer *w, tw_error *err) {
+    free(w);
+    return TW_OK;
+}
+static void store_drop(sink_writer *w) { free(w); }
+
+static int by_position(const void *a, const void *b) {
+    uint64_t x = ((const piece *)a)->position, y = ((const piece *)b)->position;
+    return (x > y) - (x < y);
+}
+
+static tw_status store_finish(sink *self, tw_error *err) {
+    store *s = of_sink(self);
+    pthread_mutex_lock(&s->lock);
+    if (s->n) qsort(s->pieces, s->n, sizeof *s->pieces, by_position);
+    s->first_in_memory = 0;
+    pthread_mutex_unlock(&s->lock);
+    return TW_OK;
+}
+
+static void store_needs(sink *self, bool *needed) {
+    store *s = of_sink(self);
+    memcpy(needed, s->needed, s->schema->n);
+}
+static void store_free_sink(sink *self) { store_release(of_sink(self)); }
+
+static const sink_class store_sink_class = {
+    .start = store_start,
+    .open = store_open,
+    .push = store_push,
+    .close = store_close,
+    .drop = store_drop,
+    .finish = store_finish,
+    .needs = store_needs,
+    .free = store_free_sink,
+};
+
+tw_status store_create(schema *s, sink **out, store **out_store, tw_error *err) {
+    store *t = calloc(1, sizeof *t);
+    const type **types = calloc(s->n + 1, sizeof *types);
+    bool *needed = calloc(s->n + 1, sizeof *needed);
+    tw_status status = t && types && needed
+                           ? TW_OK
+                           : error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    for (uint32_t i = 0; status == TW_OK && i < s->n; i++) types[i] = s->fields[i].type;
+    if (status == TW_OK) status = row_layout_new(types, s->n, 0, 0, &t->layout, err);
+    free(types);
+    if (status != TW_OK) {
+        free(t);
+        free(needed);
+        return status;
+    }
+    t->schema = schema_ref(s);
+    t->needed = needed;
+    t->owners = 1;
+    pthread_mutex_init(&t->lock, NULL);
+    t->sink = (sink){.class = &store_sink_class, .name = "store", .step = -1, .may_spill = true};
+    *out = &t->sink;
+    *out_store = t;
+    return TW_OK;
+}
+
+sink *store_sink(store *s) { return &s->sink; }
+
+/* ---- the sources ---- */
+
+static tw_status store_source_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
+    *n_splits = ((store_source_end *)self)->store->n;
+    return TW_OK;
+}
+
+/* The piece's block; *mine tells whether the caller must free it. A block in memory is kept from being
+ * spilled by a reference to its buffers. */
+static tw_status fetch(store *s, size_t i, row_block *copy, row_block **mine, tw_error *err) {
+    pthread_mutex_lock(&s->lock);
+    piece p = s->pieces[i];
+    if (p.block) {
+        *copy = *p.block;
+        buffer_ref(copy->rows);
+        buffer_ref(copy->heap);
+    }
+    pthread_mutex_unlock(&s->lock);
+    *mine = NULL;
+    if (p.block) return TW_OK;
+    TRY(spill_read_block(s->run->spill, s->run->memory, MEMORY_FLOW, s->layout, p.place, mine, err));
+    *copy = **mine;
+    return TW_OK;
+}
+
+static tw_status decode(store *s, const row_block *block, uint64_t position, batch **out, tw_error *err) {
+    batch *b;
+    TRY(batch_new(s->schema, block->n, &b, err));
+    const uint8_t **from = malloc(block->n * sizeof *from);
+    tw_status status = from ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    if (status == TW_OK) {
+        for (uint32_t i = 0; i < block->n; i++) from[i] = block->rows->data + (size_t)i * s->layout->stride;
+        status = rows_decode(s->run->memory, s->layout, from, block->n, 0, s->schema->n, block->heap,
+                             b->columns, err);
+    }
+    free(from);
+    if (status != TW_OK) {
+        batch_unref(b);
+        return status;
+    }
+    b->position = position;
+    *out = b;
+    return TW_OK;
+}
+
+static tw_status store_next(reader *self, batch **out, tw_error *err) {
+    store_reader *r = (store_reader *)self;
+    if (r->done) return TW_END;
+    row_block block, *mine;
+    TRY(fetch(r->store, r->piece, &block, &mine, err));
+    tw_status status = decode(r->store, &block, self->position, out, err);
+    if (mine) {
+        row_block_free(mine);
+    } else {
+        buffer_unref(block.rows);
+        buffer_unref(block.heap);
+    }
+    r->done = status == TW_OK;
+    return status;
+}
+
+static void store_reader_free(reader *self) { free(self); }
+static const reader_class store_reader_class = {.next = store_next, .free = store_reader_free};
+
+static tw_status store_source_open(source *self, uint64_t split, reader **out, tw_error *err) {
+    store *s = ((store_source_end *)self)->store;
+    if (split >= s->n) return TW_END;
+    store_reader *r = calloc(1, sizeof *r);
+    if (!r) return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    r->reader = (reader){.class = &store_reader_class, .position = s->pieces[split].position};
+    r->store = s;
+    r->piece = split;
+    *out = &r->reader;
+    return TW_OK;
+}
+
+static void store_prune(source *self, const bool *needed) {
+    store *s = ((store_source_end *)self)->store;
+    for (uint32_t i = 0; i < s->schema->n; i++) s->needed[i] |= needed[i];
+}
+
+static void store_source_free(source *self) {
+    store_release(((store_source_end *)self)->store);
+    free(self);
+}
+
+static const source_class store_source_class = {
+    .start = store_source_start,
+    .open = store_source_open,
+    .prune = store_prune,
+    .free = store_source_free,
+};
+
+tw_status store_source(store *s, source **out, tw_error *err) {
+    store_source_end *e = calloc(1, sizeof *e);
+    if (!e) return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    e->source = (source){.class = &store_source_class, .name = "store", .step = -1};
+    e->store = s;
+    atomic_fetch_add(&s->owners, 1);
+    *out = &e->source;
+    return TW_OK;
+}

@@ -1,0 +1,18 @@
+/* steps.h: all steps, each one file. A step is added by a descriptor here and one line in
+ * api/registry.c. */
+#ifndef STEP_STEPS_H
+#define STEP_STEPS_H
+
+#include "engine/plan.h"
+
+/* Schemas made from others: one column replaced, or one added at the end. One reference. */
+tw_status schema_replace(const schema *s, uint32_t index, const char *name, const type *t, schema **out,
+                         tw_error *err);
+tw_status schema_add(const schema *s, const char *name, const type *t, schema **out, tw_error *err);
+
+extern const step_descriptor step_select, step_derive, step_rename, step_drop, step_filter;
+extern const step_descriptor step_split_words, step_explode, step_parse;
+extern const step_descriptor step_group, step_distinct, step_sort, step_limit, step_sample;
+extern const step_descriptor step_join, step_union, step_busy;
+
+#endif
