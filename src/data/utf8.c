@@ -20,26 +20,6 @@ static inline uint64_t load8(const char *p) {
 
 static inline bool is_continuation(char c) { return ((uint8_t)c & 0xc0) == 0x80; }
 
-/* The bytes of the code point at p, of which `n` > 0 are there; 0 when it is not well formed
- * (Unicode, table 3-7). */
-static size_t sequence_length(const char *p, size_t n) {
-    uint8_t lead = (uint8_t)p[0];
-    if (lead < 0x80) return 1;
-    if (lead < 0xc2 || lead > 0xf4) return 0;
-    size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    if (n < length) return 0;
-    uint8_t second = (uint8_t)p[1], low = 0x80, high = 0xbf;
-    if (lead == 0xe0) low = 0xa0;
-    if (lead == 0xed) high = 0x9f;
-    if (lead == 0xf0) low = 0x90;
-    if (lead == 0xf4) high = 0x8f;
-    if (second < low || second > high) return 0;
-    for (size_t i = 2; i < length; i++) {
-        if (!is_continuation(p[i])) return 0;
-    }
-    return length;
-}
-
 bool utf8_valid_plain(const char *p, size_t n) {
     size_t i = 0;
     while (i < n) {
@@ -47,7 +27,7 @@ bool utf8_valid_plain(const char *p, size_t n) {
             i += 8;
             continue;
         }
-        size_t length = sequence_length(p + i, n - i);
+        size_t length = utf8_sequence_length(p + i, n - i);
         if (length == 0) return false;
         i += length;
     }

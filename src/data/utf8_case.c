@@ -5,6 +5,7 @@
 #include <utf8proc.h>
 
 #include "data/utf8.h"
+#include "data/utf8_internal.h"
 
 #define HIGH_BITS UINT64_C(0x8080808080808080)
 #define SIGMA 0x3a3
@@ -62,6 +63,11 @@ static const upper_expansion EXPANSIONS[] = {
 
 static const upper_expansion *find_expansion(utf8proc_int32_t code) {
     size_t low = 0, high = sizeof EXPANSIONS / sizeof EXPANSIONS[0];
+    /* Most letters lie in the gaps of the table. */
+    if (code < 0xdf || (code > 0x3b0 && code < 0x587) || (code > 0x587 && code < 0x1e96) ||
+        code > 0xfb17) {
+        return NULL;
+    }
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (EXPANSIONS[middle].from < code) {
@@ -74,6 +80,12 @@ static const upper_expansion *find_expansion(utf8proc_int32_t code) {
     return found ? &EXPANSIONS[low] : NULL;
 }
 
+/* The scripts of East Asia, from radicals to Vai and the Hangul syllables, and all past plane 1. */
+static inline bool has_no_case(utf8proc_int32_t code) {
+    return (code >= 0x2e80 && code < 0xa640) || (code >= 0xac00 && code < 0xd800) ||
+           code >= 0x20000;
+}
+
 /* The growing result; `size` goes on past `capacity`. */
 typedef struct case_output {
     char *to;
@@ -81,7 +93,7 @@ typedef struct case_output {
     size_t size;
 } case_output;
 
-static void put_bytes(case_output *out, const char *p, size_t n) {
+static inline void put_bytes(case_output *out, const char *p, size_t n) {
     if (out->size <= out->capacity && n <= out->capacity - out->size) {
         memcpy(out->to + out->size, p, n);
     }
@@ -89,17 +101,50 @@ static void put_bytes(case_output *out, const char *p, size_t n) {
 }
 
 static void put_code(case_output *out, utf8proc_int32_t code) {
-    utf8proc_uint8_t bytes[4];
-    put_bytes(out, (const char *)bytes, (size_t)utf8proc_encode_char(code, bytes));
+    char bytes[4];
+    if (code < 0x80) {
+        bytes[0] = (char)code;
+        put_bytes(out, bytes, 1);
+    } else if (code < 0x800) {
+        bytes[0] = (char)(0xc0 | code >> 6);
+        bytes[1] = (char)(0x80 | (code & 0x3f));
+        put_bytes(out, bytes, 2);
+    } else if (code < 0x10000) {
+        bytes[0] = (char)(0xe0 | code >> 12);
+        bytes[1] = (char)(0x80 | (code >> 6 & 0x3f));
+        bytes[2] = (char)(0x80 | (code & 0x3f));
+        put_bytes(out, bytes, 3);
+    } else {
+        bytes[0] = (char)(0xf0 | code >> 18);
+        bytes[1] = (char)(0x80 | (code >> 12 & 0x3f));
+        bytes[2] = (char)(0x80 | (code >> 6 & 0x3f));
+        bytes[3] = (char)(0x80 | (code & 0x3f));
+        put_bytes(out, bytes, 4);
+    }
 }
 
 /* Decodes at p; a byte that is not UTF-8 has length 1 and code -1. */
-static size_t decode(const char *p, size_t n, utf8proc_int32_t *code) {
-    utf8proc_ssize_t room = n < 4 ? (utf8proc_ssize_t)n : 4;
-    utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)p, room, code);
-    if (length > 0) return (size_t)length;
-    *code = -1;
-    return 1;
+static inline size_t decode(const char *p, size_t n, utf8proc_int32_t *code) {
+    const uint8_t *byte = (const uint8_t *)p;
+    size_t length = utf8_sequence_length(p, n);
+    switch (length) {
+    case 1:
+        *code = byte[0];
+        return 1;
+    case 2:
+        *code = (byte[0] & 0x1f) << 6 | (byte[1] & 0x3f);
+        return 2;
+    case 3:
+        *code = (byte[0] & 0x0f) << 12 | (byte[1] & 0x3f) << 6 | (byte[2] & 0x3f);
+        return 3;
+    case 4:
+        *code = (byte[0] & 0x07) << 18 | (byte[1] & 0x3f) << 12 | (byte[2] & 0x3f) << 6 |
+                (byte[3] & 0x3f);
+        return 4;
+    default:
+        *code = -1;
+        return 1;
+    }
 }
 
 /* Steps back over the code point that ends at `end` > 0. */
@@ -207,7 +252,7 @@ size_t utf8_upper(const char *p, size_t n, char *to, size_t capacity) {
             utf8proc_int32_t code;
             size_t length = decode(p + i, n - i, &code);
             const upper_expansion *expansion;
-            if (code < 0) {
+            if (code < 0 || has_no_case(code)) {
                 put_bytes(&out, p + i, length);
             } else if (code < 0x80) {
                 char c = (char)(code - (code >= 'a' && code <= 'z' ? 32 : 0));
@@ -233,7 +278,7 @@ size_t utf8_lower(const char *p, size_t n, char *to, size_t capacity) {
         for (size_t stop = n - i < 8 ? n : i + 8; i < stop;) {
             utf8proc_int32_t code;
             size_t length = decode(p + i, n - i, &code);
-            if (code < 0) {
+            if (code < 0 || has_no_case(code)) {
                 put_bytes(&out, p + i, length);
             } else if (code < 0x80) {
                 char c = (char)(code + (code >= 'A' && code <= 'Z' ? 32 : 0));
