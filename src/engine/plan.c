@@ -63,7 +63,7 @@ tw_status plan_expression(stream *s, const args *a, const char *name, const arg_
 int plan_column(stream *s, const args *a, const char *option_name, const arg_item *item, const char *name) {
     int index = schema_find(s->schema, name);
     if (index >= 0) return index;
-    nearest n = {name};
+    struct nearest n = {name};
     for (uint32_t i = 0; i < s->schema->n; i++) nearest_try(&n, s->schema->fields[i].name);
     struct place at = item ? item->at : args_place(a, option_name);
     if (n.best) error_list_add(s->builder->errors, at, "unknown column '%s'; did you mean '%s'?", name, n.best);
@@ -245,7 +245,7 @@ void stream_free(stream *s) {
 /* Embedding structs begin with their descriptor, so an array of any of them is one of descriptors. */
 static const void *find(plan_builder *b, const void *array, const job_part *part, const char *what) {
     const descriptor *const *d = array;
-    nearest n = {part->name};
+    struct nearest n = {part->name};
     for (size_t i = 0; d[i]; i++) {
         if (strcmp(d[i]->name, part->name) == 0) return d[i];
         nearest_try(&n, d[i]->name);
@@ -462,7 +462,7 @@ tw_status stream_of_flow(stream *s, const args *a, const char *option_name, cons
     plan_builder *b = s->builder;
     flow_state *f = flow_named(b, flow);
     if (f) return read_flow(b, f, out, err);
-    nearest n = {flow};
+    struct nearest n = {flow};
     for (uint32_t i = 0; i < b->n_flows; i++) nearest_try(&n, b->flows[i].flow->name);
     if (n.best) return args_error(a, option_name, b->errors, "unknown flow '%s'; did you mean '%s'?", flow, n.best);
     return args_error(a, option_name, b->errors, "unknown flow '%s'", flow);
@@ -484,14 +484,6 @@ static tw_status build_all(plan_builder *b, tw_error *err) {
             find(b, b->registry->sinks, &f->flow->sink, "sink");
         }
         if (status != TW_OK && status != TW_ERR_JOB) return status;
-    }
-    for (uint32_t i = 0; i < b->job->run.n_workers; i++) {
-        bool known = false;
-        for (uint32_t k = 0; k < b->plan->n_steps; k++)
-            known |= strcmp(b->plan->steps[k]->step, b->job->run.workers[i].step) == 0;
-        if (!known && b->errors->total == 0)
-            error_list_add(b->errors, b->job->flows[0].at, "run.workers: the job has no step '%s'",
-                           b->job->run.workers[i].step);
     }
     return b->errors->total ? TW_ERR_JOB : TW_OK;
 }

@@ -1,0 +1,11 @@
+/* connectors.h: all connectors, each one file. One is added by a descriptor here and one line in
+ * api/registry.c. */
+#ifndef IO_CONNECTORS_H
+#define IO_CONNECTORS_H
+
+#include "engine/plan.h"
+
+extern const source_descriptor source_file, source_generate;
+extern const sink_descriptor sink_file, sink_stdout, sink_discard;
+
+#endif
