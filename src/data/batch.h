@@ -166,6 +166,7 @@ typedef struct column_builder column_builder;
  * fails appends nothing; a type that does not fit the call is TW_ERR_INTERNAL. */
 tw_status column_builder_new(memory *m, const type *t, column_builder **out, tw_error *err);
 void column_builder_free(column_builder *b);
+/* A null; items appended since the last ended list are dropped. */
 tw_status column_builder_null(column_builder *b, tw_error *err);
 /* bool to timestamp; TW_ERR_DATA when it does not fit an int32 or date */
 tw_status column_builder_int(column_builder *b, int64_t value, tw_error *err);
