@@ -20,8 +20,14 @@ static inline uint64_t hash_multiply(uint64_t a, uint64_t b) {
 static inline uint64_t hash_add(uint64_t hash, uint64_t word) {
     return hash_multiply(word ^ 0x2d358dccaa6c78a5ull, hash);
 }
+/* After the last column: one multiplication alone would tie the low bits of values that follow each
+ * other to their high ones. */
+static inline uint64_t hash_finish(uint64_t hash) {
+    hash = (hash ^ hash >> 32) * 0x9fb21c651e98df25ull;
+    return hash ^ hash >> 32;
+}
 static inline uint64_t hash_int(int64_t value) {
-    return hash_add(HASH_START, (uint64_t)value);
+    return hash_finish(hash_add(HASH_START, (uint64_t)value));
 }
 
 /* The words of values longer than 8 bytes. */

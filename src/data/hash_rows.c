@@ -78,6 +78,7 @@ void hash_columns(const column *columns, uint32_t n_columns, uint32_t n, uint64_
         for (uint32_t k = 0; k < n_columns; k++) {
             hash_column(&columns[k], first, count, hashes + first);
         }
+        for (uint32_t i = 0; i < count; i++) hashes[first + i] = hash_finish(hashes[first + i]);
     }
 }
 
@@ -117,5 +118,5 @@ uint64_t hash_row_keys(const row_layout *l, const uint8_t *row) {
         uint64_t word = row_is_valid(l, row, i) ? field_word(&l->fields[i], row) : HASH_NULL;
         hash = hash_add(hash, word);
     }
-    return hash;
+    return hash_finish(hash);
 }
