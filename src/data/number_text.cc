@@ -1,12 +1,16 @@
-// number_text.cc: numbers to and from text. Digits are read eight at a time within a register;
-// floats up to 19 digits are rounded exactly with one division or product of 128 bits, the rest by
+// number_text.cc: numbers to and from text. Digits are read eight at a time within a register, or
+// sixteen with AVX-512, whose masked loads take a field of any length without a branch; floats up to 19 digits are rounded exactly with one division or product of 128 bits, the rest by
 // std::from_chars; std::to_chars finds the shortest text where no shorter way is known.
-#include "data/number_text.h"
+#include "data/number_text_internal.h"
 
 #include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -130,11 +134,11 @@ template <typename F> parse_status scale(uint64_t digits, int power, F *out) {
         uint64_t divisor = FIVE.at[-power];
         int normal = __builtin_clzll(divisor);
         divisor <<= normal;
-        bool fits = digits < divisor;
+        unsigned halve = digits >= divisor; // so that the quotient fits
         uint64_t rest;
-        top = divide128(fits ? digits : digits >> 1, fits ? 0 : digits << 63, divisor, &rest);
+        top = divide128(digits >> halve, (uint64_t)halve << 63 & digits << 63, divisor, &rest);
         inexact = rest != 0;
-        exponent += normal - (fits ? 64 : 63);
+        exponent += normal - 64 + (int)halve;
     } else {
         uint128 product = (uint128)digits * FIVE.at[power];
         int spare = (product >> 64) != 0 ? __builtin_clzll((uint64_t)(product >> 64))
@@ -147,7 +151,8 @@ template <typename F> parse_status scale(uint64_t digits, int power, F *out) {
     const int cut = 64 - format::MANTISSA;
     const uint64_t half = (uint64_t)1 << (cut - 1);
     uint64_t mantissa = top >> cut, below = top & (2 * half - 1);
-    if (below > half || (below == half && (inexact || (mantissa & 1) != 0))) mantissa++;
+    // No branch: which way it goes is a toss. What is left over tips a tie up.
+    mantissa += (below | (uint64_t)inexact | (mantissa & 1)) > half;
     int biased = exponent + 63 + format::BIAS;
     // A mantissa that was rounded up to the next power of two carries into the exponent.
     uint64_t bits = ((uint64_t)(biased - 1) << (format::MANTISSA - 1)) + mantissa;
@@ -325,73 +330,189 @@ template <typename F> parse_status parse_word(const char *p, size_t n, F *out) {
     return PARSE_MALFORMED;
 }
 
-template <typename F> inline parse_status parse_float(const char *p, size_t n, F *out) {
-    if (n == 0) return PARSE_MALFORMED;
-    bool negative = *p == '-';
-    if (negative || *p == '+') {
-        p++;
-        if (--n == 0) return PARSE_MALFORMED;
-    }
+// What the quick ways do not take, after the sign: exponents, many digits, words, mistakes.
+template <typename F> parse_status parse_rest(const char *p, size_t n, F *out) {
+    return is_digit(*p) || *p == '.' ? parse_long(p, p + n, out) : parse_word(p, n, out);
+}
+
+// Takes the sign off; false when nothing is left.
+inline bool take_sign(const char **p, size_t *n, bool *negative) {
+    if (*n == 0) return false;
+    *negative = **p == '-';
+    size_t sign = **p == '-' || **p == '+';
+    *p += sign;
+    *n -= sign;
+    return *n != 0;
+}
+
+template <typename F> inline parse_status parse_float_plain(const char *p, size_t n, F *out) {
+    bool negative;
+    if (!take_sign(&p, &n, &negative)) return PARSE_MALFORMED;
     F value;
     uint64_t digits;
     int power;
-    parse_status status;
-    if (n <= 16 && read_short_decimal(p, n, &digits, &power)) {
-        status = compose(digits, power, &value);
-    } else if (is_digit(*p) || *p == '.') {
-        status = parse_long(p, p + n, &value);
-    } else {
-        status = parse_word(p, n, &value);
-    }
+    parse_status status = n <= 16 && read_short_decimal(p, n, &digits, &power)
+                              ? compose(digits, power, &value)
+                              : parse_rest(p, n, &value);
     if (status == PARSE_OK) *out = negative ? -value : value;
     return status;
 }
 
+inline parse_status finish_int64(uint64_t size, bool negative, int64_t *out) {
+    if (size > (uint64_t)INT64_MAX + negative) return PARSE_RANGE;
+    *out = (int64_t)(negative ? 0 - size : size);
+    return PARSE_OK;
+}
+
+// Any length, after the sign.
+parse_status parse_int64_rest(const char *p, size_t n, bool negative, int64_t *out) {
+    while (n > 19 && *p == '0') {
+        p++;
+        n--;
+    }
+    if (n > 19) {
+        for (size_t i = 0; i < n; i++) {
+            if (!is_digit(p[i])) return PARSE_MALFORMED;
+        }
+        return PARSE_RANGE;
+    }
+    uint64_t size;
+    if (!read_magnitude(p, n, &size)) return PARSE_MALFORMED;
+    return finish_int64(size, negative, out);
+}
+
+inline parse_status parse_int64_plain(const char *p, size_t n, int64_t *out) {
+    bool negative;
+    if (!take_sign(&p, &n, &negative)) return PARSE_MALFORMED;
+    return parse_int64_rest(p, n, negative, out);
+}
+
+#if defined(__x86_64__)
+
+// AVX-512: a field is loaded so that it ends where the register ends, '0' in front of it; the mask
+// keeps what lies before the field from being read.
+
+TARGET_AVX512 inline __m128i load_right16(const char *p, size_t n) {
+    const char *from = (const char *)((uintptr_t)p + n - 16);
+    return _mm_mask_loadu_epi8(_mm_set1_epi8('0'), (__mmask16)(0xffffU << (16 - n)), from);
+}
+
+// Sixteen values 0 to 9, the first one lowest, as a number: pairs, fours, eights, sixteen.
+TARGET_AVX512 inline uint64_t join_digits16(__m128i x) {
+    x = _mm_maddubs_epi16(x, _mm_set1_epi16(0x010a));
+    x = _mm_madd_epi16(x, _mm_set1_epi32(0x00010064));
+    x = _mm_packus_epi32(x, x);
+    x = _mm_madd_epi16(x, _mm_set1_epi32(0x00012710));
+    uint64_t halves = (uint64_t)_mm_cvtsi128_si64(x);
+    return (halves & 0xffffffffU) * 100000000 + (halves >> 32);
+}
+
+TARGET_AVX512 parse_status parse_int64_avx512(const char *p, size_t n, int64_t *out) {
+    bool negative;
+    if (!take_sign(&p, &n, &negative)) return PARSE_MALFORMED;
+    if (n > 16) return parse_int64_rest(p, n, negative, out);
+    __m128i x = _mm_sub_epi8(load_right16(p, n), _mm_set1_epi8('0'));
+    if (_mm_cmpgt_epu8_mask(x, _mm_set1_epi8(9)) != 0) return PARSE_MALFORMED;
+    int64_t size = (int64_t)join_digits16(x);
+    *out = negative ? -size : size;
+    return PARSE_OK;
+}
+
+// The point is cut out by moving what stands before it up by one place.
+TARGET_AVX512 inline bool read_decimal16(const char *p, size_t n, uint64_t *digits, int *power) {
+    __m128i x = load_right16(p, n);
+    uint32_t dots = _mm_cmpeq_epi8_mask(x, _mm_set1_epi8('.'));
+    __mmask16 upto = (__mmask16)((dots << 1) - (dots != 0));
+    __m128i zeros = _mm_set1_epi8('0');
+    x = _mm_mask_blend_epi8(upto, x, _mm_alignr_epi8(x, zeros, 15));
+    x = _mm_sub_epi8(x, zeros);
+    *power = (int)_tzcnt_u32(dots | 0x8000) - 15;
+    *digits = join_digits16(x);
+    // A second point is no digit; a point alone is no number.
+    return _mm_cmpgt_epu8_mask(x, _mm_set1_epi8(9)) == 0 && n > (dots != 0);
+}
+
+// The same for 17 to 32 characters that come to at most 19 digits after leading zeros. Two halves of
+// 128 bits: wider registers would make the code that follows pay for their upper parts.
+TARGET_AVX512 inline bool read_decimal32(const char *p, size_t n, uint64_t *digits, int *power) {
+    __m128i high = load_right16(p, n - 16);
+    __m128i low = _mm_loadu_si128((const __m128i *)(p + n - 16));
+    const __m128i point = _mm_set1_epi8('.'), zeros = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9);
+    uint32_t dots = _mm_cmpeq_epi8_mask(high, point) |
+                    (uint32_t)_mm_cmpeq_epi8_mask(low, point) << 16;
+    uint32_t upto = (uint32_t)(((uint64_t)dots << 1) - (dots != 0));
+    low = _mm_mask_blend_epi8((__mmask16)(upto >> 16), low, _mm_alignr_epi8(low, high, 15));
+    high = _mm_mask_blend_epi8((__mmask16)upto, high, _mm_alignr_epi8(high, zeros, 15));
+    low = _mm_sub_epi8(low, zeros);
+    high = _mm_sub_epi8(high, zeros);
+    *power = (int)_tzcnt_u32(dots | 0x80000000U) - 31;
+    uint64_t leading = join_digits16(high);
+    *digits = leading * 10000000000000000U + join_digits16(low);
+    return (_mm_cmpgt_epu8_mask(low, nine) | _mm_cmpgt_epu8_mask(high, nine)) == 0 &&
+           leading < 1000 && *power >= -FIVE_MAX;
+}
+
+template <typename F>
+TARGET_AVX512 inline parse_status parse_float_avx512(const char *p, size_t n, F *out) {
+    bool negative;
+    if (!take_sign(&p, &n, &negative)) return PARSE_MALFORMED;
+    F value;
+    uint64_t digits;
+    int power;
+    parse_status status;
+    if (n <= 16 && read_decimal16(p, n, &digits, &power)) {
+        status = compose(digits, power, &value);
+    } else if (n > 16 && n <= 32 && read_decimal32(p, n, &digits, &power) && digits != 0) {
+        // Around 17 digits either way of `compose` may be right, which no branch can foresee.
+        status = scale(digits, power, &value);
+    } else {
+        status = parse_rest(p, n, &value);
+    }
+    if (status == PARSE_OK) *out = negative ? -value : value;
+    return status;
+}
+#endif
+
+// Set when the library is loaded and never again. Before that the plain way is as right.
+const cpu_level LEVEL = cpu_level_here();
+
 // ---- text from numbers ----
 
-struct digit_pairs {
-    char at[200];
-    constexpr digit_pairs() : at() {
-        for (int i = 0; i < 100; i++) {
-            at[2 * i] = (char)('0' + i / 10);
-            at[2 * i + 1] = (char)('0' + i % 10);
-        }
-    }
-};
-constexpr digit_pairs PAIRS;
-
-struct powers_of_ten {
-    uint64_t at[20];
-    constexpr powers_of_ten() : at() {
-        uint64_t power = 1;
-        for (int i = 1; i < 20; i++) at[i] = power *= 10;
-    }
-};
-constexpr powers_of_ten POWERS;
-
-inline unsigned count_digits(uint64_t value) {
-    // Bits to digits by log10(2) = 1233 / 4096, one too few where value has reached the next power.
-    // The first power is 0 here, so that 0 has one digit.
-    unsigned guess = (unsigned)((64 - __builtin_clzll(value | 1)) * 1233) >> 12;
-    return guess + (value >= POWERS.at[guess]);
+// The eight digits of value < 10^8 as bytes 0 to 9, the first one lowest: fours, pairs, ones, each
+// step a division of all lanes at once by a multiplication that is exact in their range.
+inline uint64_t split_digits(uint32_t value) {
+    uint64_t x = value / 10000 | (uint64_t)(value % 10000) << 32;
+    uint64_t hundreds = ((x * 10486) >> 20) & 0x0000007f0000007fU;
+    x = hundreds | (x - 100 * hundreds) << 16;
+    uint64_t tens = ((x * 103) >> 10) & 0x000f000f000f000fU;
+    return tens | (x - 10 * tens) << 8;
 }
 
-// Exactly `count` digits, zeros in front.
-inline void write_digits(uint64_t value, unsigned count, char *to) {
-    char *p = to + count;
-    while (count >= 2) {
-        p -= 2;
-        memcpy(p, PAIRS.at + 2 * (value % 100), 2);
-        value /= 100;
-        count -= 2;
-    }
-    if (count != 0) p[-1] = (char)('0' + value % 10);
+inline void store8(char *to, uint64_t x) { memcpy(to, &x, 8); }
+
+// Writes eight bytes, returns how many of them count; no branch depends on that.
+inline size_t write_below_1e8(uint32_t value, char *to) {
+    uint64_t x = split_digits(value);
+    unsigned zeros = (unsigned)__builtin_ctzll(x | (uint64_t)1 << 56) / 8;
+    store8(to, (x | ZEROS) >> (8 * zeros));
+    return 8 - zeros;
 }
 
+// Up to 24 bytes are touched.
 inline size_t write_unsigned(uint64_t value, char *to) {
-    unsigned count = count_digits(value);
-    write_digits(value, count, to);
-    return count;
+    if (value < 100000000) return write_below_1e8((uint32_t)value, to);
+    uint64_t high = value / 100000000;
+    uint64_t low = split_digits((uint32_t)(value % 100000000)) | ZEROS;
+    size_t length;
+    if (high < 100000000) {
+        length = write_below_1e8((uint32_t)high, to);
+    } else {
+        length = write_below_1e8((uint32_t)(high / 100000000), to);
+        store8(to + length, split_digits((uint32_t)(high % 100000000)) | ZEROS);
+        length += 8;
+    }
+    store8(to + length, low);
+    return length + 8;
 }
 
 template <typename F> struct short_decimals;
@@ -423,17 +544,12 @@ template <typename F> size_t format_short(F value, char *to) {
     if (scaled >= limits::DIGITS_BELOW) return 0;
     uint64_t all = (uint64_t)(scaled + (F)0.5);
     if ((F)all / limits::SCALE != size) return 0;
-    unsigned places = limits::PLACES;
-    while (all % 10 == 0) {
-        all /= 10;
-        places--;
-    }
-    uint64_t unit = 1;
-    for (unsigned i = 0; i < places; i++) unit *= 10;
-    p += write_unsigned(all / unit, p);
+    p += write_unsigned(all / (uint64_t)limits::SCALE, p);
     *p++ = '.';
-    write_digits(all % unit, places, p);
-    return (size_t)(p + places - to);
+    uint64_t fraction = split_digits((uint32_t)(all % (uint64_t)limits::SCALE));
+    fraction >>= 8 * (8 - limits::PLACES); // not zero, as the value is not whole
+    store8(p, fraction | ZEROS);
+    return (size_t)(p - to) + 8 - (unsigned)__builtin_clzll(fraction) / 8;
 }
 
 template <typename F> size_t format_float(F value, char *to) {
@@ -449,28 +565,32 @@ template <typename F> size_t format_float(F value, char *to) {
 
 } // namespace
 
+parse_status parse_int64_at(cpu_level level, const char *p, size_t n, int64_t *out) {
+#if defined(__x86_64__)
+    if (level == CPU_AVX512) return parse_int64_avx512(p, n, out);
+#endif
+    (void)level;
+    return parse_int64_plain(p, n, out);
+}
+
+parse_status parse_float32_at(cpu_level level, const char *p, size_t n, float *out) {
+#if defined(__x86_64__)
+    if (level == CPU_AVX512) return parse_float_avx512(p, n, out);
+#endif
+    (void)level;
+    return parse_float_plain(p, n, out);
+}
+
+parse_status parse_float64_at(cpu_level level, const char *p, size_t n, double *out) {
+#if defined(__x86_64__)
+    if (level == CPU_AVX512) return parse_float_avx512(p, n, out);
+#endif
+    (void)level;
+    return parse_float_plain(p, n, out);
+}
+
 parse_status parse_int64(const char *p, size_t n, int64_t *out) {
-    if (n == 0) return PARSE_MALFORMED;
-    bool negative = *p == '-';
-    if (negative || *p == '+') {
-        p++;
-        if (--n == 0) return PARSE_MALFORMED;
-    }
-    while (n > 19 && *p == '0') {
-        p++;
-        n--;
-    }
-    uint64_t size;
-    if (n > 19) {
-        for (size_t i = 0; i < n; i++) {
-            if (!is_digit(p[i])) return PARSE_MALFORMED;
-        }
-        return PARSE_RANGE;
-    }
-    if (!read_magnitude(p, n, &size)) return PARSE_MALFORMED;
-    if (size > (uint64_t)INT64_MAX + negative) return PARSE_RANGE;
-    *out = (int64_t)(negative ? 0 - size : size);
-    return PARSE_OK;
+    return parse_int64_at(LEVEL, p, n, out);
 }
 
 parse_status parse_int32(const char *p, size_t n, int32_t *out) {
@@ -482,9 +602,13 @@ parse_status parse_int32(const char *p, size_t n, int32_t *out) {
     return PARSE_OK;
 }
 
-parse_status parse_float32(const char *p, size_t n, float *out) { return parse_float(p, n, out); }
+parse_status parse_float32(const char *p, size_t n, float *out) {
+    return parse_float32_at(LEVEL, p, n, out);
+}
 
-parse_status parse_float64(const char *p, size_t n, double *out) { return parse_float(p, n, out); }
+parse_status parse_float64(const char *p, size_t n, double *out) {
+    return parse_float64_at(LEVEL, p, n, out);
+}
 
 parse_status parse_bool(const char *p, size_t n, bool *out) {
     if (n == 4 && memcmp(p, "true", 4) == 0) {

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "data/number_text.h"
+#include "data/number_text_internal.h"
 
 static uint64_t seed;
 
@@ -49,16 +49,40 @@ static const char *at_the_edge(const char *text, size_t n) {
 }
 
 static parse_status read_int64(const char *text, int64_t *out) {
-    return parse_int64(at_the_edge(text, strlen(text)), strlen(text), out);
+    size_t n = strlen(text);
+    int64_t kept = *out;
+    parse_status status = parse_int64_at(CPU_PLAIN, at_the_edge(text, n), n, out);
+    for (cpu_level level = CPU_AVX2; level <= cpu_level_here(); level++) {
+        int64_t other = kept;
+        assert_int_equal(parse_int64_at(level, at_the_edge(text, n), n, &other), status);
+        assert_memory_equal(&other, out, sizeof other);
+    }
+    return status;
 }
 static parse_status read_int32(const char *text, int32_t *out) {
     return parse_int32(at_the_edge(text, strlen(text)), strlen(text), out);
 }
 static parse_status read_float64(const char *text, double *out) {
-    return parse_float64(at_the_edge(text, strlen(text)), strlen(text), out);
+    size_t n = strlen(text);
+    double kept = *out;
+    parse_status status = parse_float64_at(CPU_PLAIN, at_the_edge(text, n), n, out);
+    for (cpu_level level = CPU_AVX2; level <= cpu_level_here(); level++) {
+        double other = kept;
+        assert_int_equal(parse_float64_at(level, at_the_edge(text, n), n, &other), status);
+        assert_memory_equal(&other, out, sizeof other);
+    }
+    return status;
 }
 static parse_status read_float32(const char *text, float *out) {
-    return parse_float32(at_the_edge(text, strlen(text)), strlen(text), out);
+    size_t n = strlen(text);
+    float kept = *out;
+    parse_status status = parse_float32_at(CPU_PLAIN, at_the_edge(text, n), n, out);
+    for (cpu_level level = CPU_AVX2; level <= cpu_level_here(); level++) {
+        float other = kept;
+        assert_int_equal(parse_float32_at(level, at_the_edge(text, n), n, &other), status);
+        assert_memory_equal(&other, out, sizeof other);
+    }
+    return status;
 }
 
 static void test_integers(void **state) {
@@ -117,7 +141,10 @@ static void test_integers_refuse_all_but_digits(void **state) {
                 bool sign = at == 0 && n > 1 && (byte == '-' || byte == '+');
                 bool good = sign || (byte >= '0' && byte <= '9');
                 parse_status expected = good ? PARSE_OK : PARSE_MALFORMED;
-                assert_int_equal(parse_int64(at_the_edge(text, n), n, &value), expected);
+                for (cpu_level level = CPU_PLAIN; level <= cpu_level_here(); level++) {
+                    assert_int_equal(parse_int64_at(level, at_the_edge(text, n), n, &value),
+                                     expected);
+                }
             }
         }
     }
@@ -196,7 +223,7 @@ static void test_floats(void **state) {
         assert_int_equal(read_float32(wrong[i], &value32), PARSE_MALFORMED);
         assert_true(value == 77 && value32 == 77);
     }
-    double value;
+    double value = 77;
     assert_int_equal(read_float64("inf", &value), PARSE_OK);
     assert_true(isinf(value) && value > 0);
     assert_int_equal(read_float64("-INF", &value), PARSE_OK);
@@ -227,9 +254,12 @@ static void test_floats_refuse_all_but_digits(void **state) {
                         bool digits_before = dot_left && point < at ? at > 1 : at > 0;
                         good = digits_before && at + 1 < n && !(dot_left && point > at);
                     }
-                    parse_status status = parse_float64(at_the_edge(text, n), n, &value);
-                    if ((status != PARSE_MALFORMED) != good) {
-                        fail_msg("%.*s: status %d", (int)n, text, status);
+                    for (cpu_level level = CPU_PLAIN; level <= cpu_level_here(); level++) {
+                        parse_status status =
+                            parse_float64_at(level, at_the_edge(text, n), n, &value);
+                        if ((status != PARSE_MALFORMED) != good) {
+                            fail_msg("%.*s: status %d", (int)n, text, status);
+                        }
                     }
                 }
             }
@@ -355,6 +385,32 @@ static void test_float_texts(void **state) {
     assert_string_equal(text, "-12.5");
 }
 
+/* A field where readable memory begins, and one that is all there is of it. */
+static void test_fields_at_the_front(void **state) {
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *base = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    char *front = base + page;
+    memset(front, '7', page);
+    assert_int_equal(mprotect(base, page, PROT_NONE), 0);
+    for (cpu_level level = CPU_PLAIN; level <= cpu_level_here(); level++) {
+        for (size_t n = 1; n <= 32; n++) {
+            char text[40];
+            int64_t whole = 0;
+            double value = 0;
+            memset(text, '7', n);
+            text[n] = 0;
+            parse_status expected = n > 19 ? PARSE_RANGE : PARSE_OK; /* 19 sevens fit */
+            assert_int_equal(parse_int64_at(level, front, n, &whole), expected);
+            if (expected == PARSE_OK) assert_int_equal(whole, strtoll(text, NULL, 10));
+            assert_int_equal(parse_float64_at(level, front, n, &value), PARSE_OK);
+            assert_true(value == strtod(text, NULL));
+        }
+    }
+    munmap(base, 2 * page);
+}
+
 static void test_bool(void **state) {
     (void)state;
     bool value = false;
@@ -379,6 +435,7 @@ int main(void) {
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_floats_both_ways),
         cmocka_unit_test(test_float_texts),
+        cmocka_unit_test(test_fields_at_the_front),
         cmocka_unit_test(test_bool),
     };
     return cmocka_run_group_tests(tests, choose_seed, NULL);
