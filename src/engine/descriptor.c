@@ -52,7 +52,7 @@ static arg *find_arg(const args *a, const char *name) {
 
 /* A value that says nothing: null, unless it is the expression `null`. */
 static bool is_nothing(option_type as, const node *n) {
-    return n->kind == NODE_NULL && !(as == OPTION_EXPRESSION && strcmp(n->text, "null") == 0);
+    return n->kind == NODE_NULL && !n->faulty && !(as == OPTION_EXPRESSION && strcmp(n->text, "null") == 0);
 }
 
 /* ---- errors ---- */

@@ -24,6 +24,8 @@ static tw_status go_on(reader *r, tw_status status) {
 
 #define COMPLAIN(r, at, ...) go_on((r), error_list_add((r)->errors, (at), __VA_ARGS__))
 
+static bool is_absent(const node *n) { return !n || (n->kind == NODE_NULL && !n->faulty); }
+
 /* Keys that start with "x-" are the user's own, to hang anchors on. */
 static tw_status check_keys(reader *r, const node *n, const char *const *known, size_t n_known,
                             const char *what) {
@@ -80,7 +82,7 @@ static tw_status read_source(reader *r, const node *n, job_flow *f) {
 
 static tw_status read_steps(reader *r, const node *n, job_flow *f) {
     char shown[64];
-    if (!n || n->kind == NODE_NULL) return TW_OK;
+    if (is_absent(n)) return TW_OK;
     if (n->faulty) return go_on(r, TW_ERR_JOB);
     if (n->kind != NODE_LIST)
         return COMPLAIN(r, n->at, "'steps' is a list ('- name: options' each), not %s", node_describe(n, shown));
@@ -101,10 +103,10 @@ static tw_status read_flow(reader *r, const node *n, const char *name, struct pl
     f->name = name;
     f->at = at;
     const node *source = node_get(n, "source"), *sink = node_get(n, "sink");
-    if (source && source->kind != NODE_NULL) TRY(read_source(r, source, f));
+    if (!is_absent(source)) TRY(read_source(r, source, f));
     else TRY(COMPLAIN(r, at, r->j->memory->has_flows ? "flow '%.60s' has no source" : "the job has no source", name));
     TRY(read_steps(r, node_get(n, "steps"), f));
-    if (sink && sink->kind != NODE_NULL) TRY(read_part(r, sink, "sink", &f->sink));
+    if (!is_absent(sink)) TRY(read_part(r, sink, "sink", &f->sink));
     return TW_OK;
 }
 
