@@ -36,33 +36,36 @@ static generate *make(const char *kind, const char *settings) {
 
 typedef struct bytes {
     uint8_t *data;
-    size_t size;
+    size_t size, capacity;
 } bytes;
 
 static void bytes_append(bytes *b, const void *data, size_t size) {
-    b->data = realloc(b->data, b->size + size + 1);
-    assert_non_null(b->data);
+    if (b->size + size + 1 > b->capacity) {
+        b->capacity = 2 * (b->size + size + 1);
+        b->data = realloc(b->data, b->capacity);
+        assert_non_null(b->data);
+    }
     if (size > 0) memcpy(b->data + b->size, data, size);
     b->size += size;
     b->data[b->size] = 0;
 }
 
-/* Header and chunks, each chunk made in a buffer of exactly the size asked for. */
+/* Header and chunks, chunks made in a buffer of exactly the size asked for. */
 static bytes all_bytes(const generate *g) {
-    bytes b = {NULL, 0};
+    bytes b = {0};
     char *header;
     size_t size;
     assert_int_equal(generate_header(g, &header, &size, NULL), TW_OK);
     bytes_append(&b, header, size);
     free(header);
     size_t capacity = generate_chunk_bytes_max(g);
+    uint8_t *out = malloc(capacity);
     for (uint64_t chunk = 0; chunk < generate_chunks(g); chunk++) {
-        uint8_t *out = malloc(capacity);
         assert_int_equal(generate_chunk_bytes(g, chunk, out, capacity, &size, NULL), TW_OK);
         assert_true(size <= capacity);
         bytes_append(&b, out, size);
-        free(out);
     }
+    free(out);
     return b;
 }
 
@@ -73,7 +76,7 @@ static bytes written_bytes(const generate *g, unsigned threads) {
     unlink(path);
     uint64_t count = 0;
     assert_int_equal(generate_write(g, fd, threads, NULL, &count, NULL), TW_OK);
-    bytes b = {malloc(count + 1), count};
+    bytes b = {malloc(count + 1), count, count + 1};
     assert_int_equal(pread(fd, b.data, count + 1, 0), (ssize_t)count);
     close(fd);
     return b;
@@ -114,7 +117,7 @@ static void golden_bytes(void **state) {
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         generate *g = make(golden[i].kind, golden[i].settings);
         /* A graph of 2^50 edges is hashed by two of its chunks. */
-        bytes b = {NULL, 0};
+        bytes b = {0};
         if (generate_chunks(g) > 100) {
             b.data = malloc(2 * generate_chunk_bytes_max(g));
             uint64_t last = generate_chunks(g) - 1;
@@ -502,7 +505,7 @@ static void headers_and_columns(void **state) {
     generate *g = make("linear", "columns 65536");
     assert_string_equal(generate_column_at(g, 65536).name, "x65535");
     assert_int_equal(generate_column_at(g, 0).type, GENERATE_COLUMN_FLOAT64);
-    bytes b = {malloc(generate_chunk_bytes_max(g)), 0};
+    bytes b = {malloc(generate_chunk_bytes_max(g)), 0, 0};
     assert_int_equal(generate_chunk_bytes(g, 0, b.data, generate_chunk_bytes_max(g), &b.size, NULL),
                      TW_OK);
     free(b.data);
@@ -691,8 +694,8 @@ static void events_in_and_out_of_order(void **state) {
     check_events("rows 20000 keys 7", 0, 10, 0, 7);
     check_events("rows 20000 out_of_order 0.25 interval 1ms delay 3s", 0.25, 1000, 3000000, 1000);
     check_events("rows 5000 keys 1 out-of-order 1 delay 1us", 1, 10, 1, 1);
-    /* Every day until the year 9000, leap years and centuries among them. */
-    check_events("rows 2550000 keys 9223372036854775807 interval 1d", 0, INT64_C(86400000000), 0,
+    /* Every day for 500 years, with centuries that do and do not leap. */
+    check_events("rows 183000 keys 9223372036854775807 interval 1d", 0, INT64_C(86400000000), 0,
                  INT64_MAX);
 }
 
