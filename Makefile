@@ -17,7 +17,7 @@ CC ?= gcc
 CXX ?= g++
 endif
 
-WARN := -Wall -Wextra -Wshadow -Wno-unused-parameter -Wno-missing-field-initializers $(if $(CI),-Werror)
+WARN := -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $(if $(CI),-Werror)
 COMMON := -Iinclude -Isrc -fPIC -fvisibility=hidden -pthread -g -DTHALWEG_VERSION='"$(VERSION)"' -D_GNU_SOURCE
 OPT_release := -O3 -fno-plt
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -18,6 +18,8 @@ const type *expr_type(const expr *e);
 void expr_columns(const expr *e, void (*f)(void *context, uint32_t column), void *context);
 /* The index when the expression is just a column, else -1: then sharing it is enough. */
 int expr_is_column(const expr *e);
+/* Whether some row could be bad: it has arithmetic that can overflow, a division, a cast that can fail. */
+bool expr_may_fail(const expr *e);
 
 tw_status expr_scratch_new(const expr *e, memory *m, expr_scratch **out, tw_error *err);
 void expr_scratch_free(expr_scratch *s);

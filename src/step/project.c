@@ -1,0 +1,361 @@
+/* project.c: select, derive, rename, drop: each output column is an input column or an expression. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "step/rows_kept.h"
+
+typedef struct project_plan {
+    operator_plan plan;
+    expr **exprs;     /* NULL where `from` tells the column */
+    uint32_t *from;
+    bool *needed;     /* by whoever comes after; set by project_needs */
+    bool asked;
+    uint32_t n;
+} project_plan;
+
+typedef struct project_state {
+    operator operator;
+    run_context *run;
+    expr_scratch *scratch[];
+} project_state;
+
+static bool is_needed(const project_plan *p, uint32_t i) { return !p->asked || p->needed[i]; }
+
+static void project_close(operator *self) {
+    project_state *s = (project_state *)self;
+    for (uint32_t i = 0; i < ((project_plan *)self->plan)->n; i++) expr_scratch_free(s->scratch[i]);
+    free(s);
+}
+
+static tw_status project_open(operator_plan *plan, run_context *run, operator **out, tw_error *err) {
+    const project_plan *p = (const project_plan *)plan;
+    project_state *s = calloc(1, sizeof *s + p->n * sizeof *s->scratch);
+    if (!s) return error_set(err, TW_ERR_MEMORY, "out of memory for %s", plan->name);
+    s->operator = (operator){.class = plan->class, .plan = plan};
+    s->run = run;
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (!p->exprs[i]) continue;
+        tw_status status = expr_scratch_new(p->exprs[i], run->memory, &s->scratch[i], err);
+        if (status == TW_OK) continue;
+        project_close(&s->operator);
+        return status;
+    }
+    *out = &s->operator;
+    return TW_OK;
+}
+
+static tw_status project_process(operator *self, batch *in, batch **out, bool *more, tw_error *err) {
+    project_state *s = (project_state *)self;
+    const project_plan *p = (const project_plan *)self->plan;
+    memory *m = s->run->memory;
+    uint64_t bad_bits[BATCH_ROWS_MAX / 64];
+    uint32_t n_bad = 0;
+    memset(bad_bits, 0, (in->rows + 63) / 64 * sizeof *bad_bits);
+    batch *b;
+    TRY(batch_new(p->plan.out, in->rows, &b, err));
+    tw_status status = TW_OK;
+    for (uint32_t i = 0; i < p->n && status == TW_OK; i++) {
+        if (!p->exprs[i]) {
+            column_share(&in->columns[p->from[i]], &b->columns[i]);
+        } else if (!is_needed(p, i)) {
+            b->columns[i] = (column){.type = p->plan.out->fields[i].type, .rows = in->rows};
+        } else {
+            expr_bad bad = {0};
+            status = expr_evaluate(p->exprs[i], s->scratch[i], in, &b->columns[i], &bad, err);
+            if (status == TW_OK && bad.n)
+                status = report_bad_rows(s->run, in, &bad, p->plan.name, bad_bits, &n_bad, err);
+        }
+    }
+    b->position = in->position;
+    if (status == TW_OK) status = batch_inherit_origin(m, in, NULL, NULL, b, err);
+    if (status == TW_OK && n_bad == 0) {
+        *out = b;
+        return TW_OK;
+    }
+    if (status == TW_OK) return drop_bad_rows(m, b, bad_bits, n_bad, out, err);
+    batch_unref(b);
+    return status;
+}
+
+typedef struct need_context {
+    bool *needed;
+} need_context;
+static void need_column(void *context, uint32_t index) { ((need_context *)context)->needed[index] = true; }
+
+/* An expression that can fail is computed even if nobody reads it: its bad rows count. */
+static void project_needs(operator_plan *plan, const bool *needed_out, bool *needed_in) {
+    project_plan *p = (project_plan *)plan;
+    p->asked = true;
+    for (uint32_t i = 0; i < p->n; i++) {
+        p->needed[i] |= needed_out[i] || (p->exprs[i] && expr_may_fail(p->exprs[i]));
+        if (!p->needed[i]) continue;
+        if (p->exprs[i]) expr_columns(p->exprs[i], need_column, &(need_context){needed_in});
+        else needed_in[p->from[i]] = true;
+    }
+}
+
+static void project_free(operator_plan *plan) {
+    project_plan *p = (project_plan *)plan;
+    for (uint32_t i = 0; p->exprs && i < p->n; i++) expr_free(p->exprs[i]);
+    free(p->exprs);
+    free(p->from);
+    free(p->needed);
+    free(p);
+}
+
+static const operator_class project_class = {
+    .open = project_open,
+    .process = project_process,
+    .close = project_close,
+    .needs = project_needs,
+    .free = project_free,
+};
+
+/* ---- planning: a list of output columns that grows ---- */
+
+typedef struct output {
+    project_plan *plan;
+    const char **names;
+    const type **types;
+    uint32_t capacity;
+} output;
+
+static void output_free(output *o) {
+    if (o->plan) project_free(&o->plan->plan);
+    free(o->names);
+    free(o->types);
+}
+
+static tw_status output_new(const char *name, uint32_t capacity, output *o, tw_error *err) {
+    *o = (output){.capacity = capacity};
+    o->plan = calloc(1, sizeof *o->plan);
+    o->names = calloc(capacity + 1, sizeof *o->names);
+    o->types = calloc(capacity + 1, sizeof *o->types);
+    if (o->plan && o->names && o->types) {
+        o->plan->plan = (operator_plan){.class = &project_class, .name = name};
+        o->plan->exprs = calloc(capacity + 1, sizeof *o->plan->exprs);
+        o->plan->from = calloc(capacity + 1, sizeof *o->plan->from);
+        o->plan->needed = calloc(capacity + 1, sizeof *o->plan->needed);
+        if (o->plan->exprs && o->plan->from && o->plan->needed) return TW_OK;
+    }
+    output_free(o);
+    return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
+}
+
+/* A column of its own under `name`, or in place of the one that has it. */
+static void output_put(output *o, const char *name, const type *t, uint32_t from, expr *e) {
+    project_plan *p = o->plan;
+    uint32_t at = 0;
+    while (at < p->n && strcmp(o->names[at], name) != 0) at++;
+    if (at == p->n) p->n++;
+    else expr_free(p->exprs[at]);
+    o->names[at] = name;
+    o->types[at] = t;
+    p->from[at] = from;
+    p->exprs[at] = e;
+    p->plan.rejects |= e && expr_may_fail(e);
+}
+
+static void output_copy(output *o, const schema *s, uint32_t index, const char *name) {
+    output_put(o, name, s->fields[index].type, index, NULL);
+}
+
+static tw_status output_finish(output *o, stream *s, const args *a, const char *key, tw_error *err) {
+    if (o->plan->n == 0) {
+        output_free(o);
+        return args_error(a, key, plan_errors(s->builder), "no column would be left");
+    }
+    schema *out;
+    tw_status status = schema_new(o->names, o->types, o->plan->n, &out, err);
+    if (status == TW_OK) {
+        operator_plan *p = &o->plan->plan;
+        o->plan = NULL;
+        status = stream_add_operator(s, p, out, err);
+        schema_unref(out);
+    }
+    output_free(o);
+    return status;
+}
+
+static tw_status put_expression(output *o, stream *s, const args *a, const char *key, const arg_item *item,
+                                tw_error *err) {
+    expr *e;
+    TRY(plan_expression(s, a, key, item, &e));
+    int same = expr_is_column(e);
+    if (same >= 0) {
+        expr_free(e);
+        output_copy(o, s->schema, (uint32_t)same, item->name);
+    } else {
+        output_put(o, item->name, expr_type(e), 0, e);
+    }
+    return TW_OK;
+}
+
+/* select and derive: expressions see the columns of the step's input, not each other. */
+static tw_status build_expressions(stream *s, const args *a, bool keep, const char *step, tw_error *err) {
+    size_t n;
+    const arg_item *items = args_items(a, "columns", &n);
+    output o;
+    TRY(output_new(step, (uint32_t)n + s->schema->n, &o, err));
+    for (uint32_t i = 0; keep && i < s->schema->n; i++) output_copy(&o, s->schema, i, s->schema->fields[i].name);
+    tw_status status = TW_OK;
+    bool is_list = args_node(a, "columns") && args_node(a, "columns")->kind == NODE_LIST;
+    for (size_t i = 0; i < n; i++) {
+        tw_status one = TW_OK;
+        if (is_list) {
+            int from = plan_column(s, a, "columns", &items[i], items[i].text);
+            if (from < 0) one = TW_ERR_JOB;
+            else output_copy(&o, s->schema, (uint32_t)from, items[i].text);
+        } else {
+            one = put_expression(&o, s, a, "columns", &items[i], err);
+        }
+        if (one != TW_OK) status = one;
+        if (one != TW_OK && one != TW_ERR_JOB) break;
+    }
+    if (status != TW_OK) {
+        output_free(&o);
+        return status;
+    }
+    return output_finish(&o, s, a, "columns", err);
+}
+
+static tw_status select_build(stream *s, const args *a, tw_error *err) {
+    return build_expressions(s, a, false, "select", err);
+}
+static tw_status derive_build(stream *s, const args *a, tw_error *err) {
+    return build_expressions(s, a, true, "derive", err);
+}
+
+static tw_status rename_build(stream *s, const args *a, tw_error *err) {
+    size_t n;
+    const arg_item *items = args_items(a, "columns", &n);
+    output o;
+    TRY(output_new("rename", s->schema->n, &o, err));
+    tw_status status = TW_OK;
+    for (size_t i = 0; i < n; i++)
+        if (plan_column(s, a, "columns", &items[i], items[i].name) < 0) status = TW_ERR_JOB;
+    for (uint32_t c = 0; c < s->schema->n && status == TW_OK; c++) {
+        const char *name = s->schema->fields[c].name;
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(items[i].name, s->schema->fields[c].name) == 0) name = items[i].text;
+        uint32_t before = o.plan->n;
+        output_copy(&o, s->schema, c, name);
+        if (o.plan->n == before)
+            status = args_error(a, "columns", plan_errors(s->builder), "two columns would be called '%s'", name);
+    }
+    if (status != TW_OK) {
+        output_free(&o);
+        return status;
+    }
+    return output_finish(&o, s, a, "columns", err);
+}
+
+static tw_status drop_build(stream *s, const args *a, tw_error *err) {
+    size_t n;
+    const arg_item *items = args_items(a, "columns", &n);
+    output o;
+    TRY(output_new("drop", s->schema->n, &o, err));
+    tw_status status = TW_OK;
+    for (size_t i = 0; i < n; i++)
+        if (plan_column(s, a, "columns", &items[i], items[i].text) < 0) status = TW_ERR_JOB;
+    for (uint32_t c = 0; c < s->schema->n; c++) {
+        bool dropped = false;
+        for (size_t i = 0; i < n; i++) dropped |= strcmp(items[i].text, s->schema->fields[c].name) == 0;
+        if (!dropped) output_copy(&o, s->schema, c, s->schema->fields[c].name);
+    }
+    if (status != TW_OK) {
+        output_free(&o);
+        return status;
+    }
+    return output_finish(&o, s, a, "columns", err);
+}
+
+tw_status stream_convert(stream *s, schema *to, tw_error *err) {
+    if (schema_equal(s->schema, to)) return TW_OK;
+    output o;
+    TRY(output_new("convert", to->n, &o, err));
+    tw_status status = TW_OK;
+    for (uint32_t i = 0; i < to->n && status == TW_OK; i++) {
+        const field *f = &to->fields[i];
+        int from = schema_find(s->schema, f->name);
+        if (from < 0) {
+            status = error_set(err, TW_ERR_INTERNAL, "no column '%s' to convert", f->name);
+        } else if (s->schema->fields[from].type == f->type) {
+            output_copy(&o, s->schema, (uint32_t)from, f->name);
+        } else {
+            char name[64];
+            struct text t = {0};
+            text_printf(&t, "%s(`%s`)", type_name(f->type, name, sizeof name), f->name);
+            expr *e = NULL;
+            status = expr_compile(text_string(&t), s->schema, &e, err);
+            text_free(&t);
+            if (status == TW_OK) output_put(&o, f->name, f->type, 0, e);
+        }
+    }
+    schema *out = schema_ref(to);
+    if (status == TW_OK) {
+        operator_plan *p = &o.plan->plan;
+        o.plan = NULL;
+        status = stream_add_operator(s, p, out, err);
+    }
+    schema_unref(out);
+    output_free(&o);
+    return status;
+}
+
+static const option select_options[] = {
+    {"columns", OPTION_EXPRESSION_MAP, OPTION_REQUIRED | OPTION_OR_LIST,
+     "{new: expression, ...}, or a list of columns"},
+};
+const step_descriptor step_select = {
+    .descriptor = {.name = "select",
+                   .summary = "makes the columns that the rows will have",
+                   .options = select_options,
+                   .n_options = COUNT_OF(select_options),
+                   .shorthand = "columns",
+                   .free_map = true,
+                   .example = "- select: {word: lower(word), n: n}"},
+    .build = select_build,
+};
+
+static const option derive_options[] = {
+    {"columns", OPTION_EXPRESSION_MAP, OPTION_REQUIRED, "{new: expression, ...}"},
+};
+const step_descriptor step_derive = {
+    .descriptor = {.name = "derive",
+                   .summary = "adds columns to those there are, or replaces them",
+                   .options = derive_options,
+                   .n_options = COUNT_OF(derive_options),
+                   .shorthand = "columns",
+                   .free_map = true,
+                   .details = "The expressions see the columns of the step's input, not each other.",
+                   .example = "- derive: {speed: distance / air_time * 60}"},
+    .build = derive_build,
+};
+
+static const option rename_options[] = {
+    {"columns", OPTION_STRING_MAP, OPTION_REQUIRED, "{old: new, ...}"},
+};
+const step_descriptor step_rename = {
+    .descriptor = {.name = "rename",
+                   .summary = "gives columns other names",
+                   .options = rename_options,
+                   .n_options = COUNT_OF(rename_options),
+                   .shorthand = "columns",
+                   .free_map = true,
+                   .example = "- rename: {dep_delay: delay}"},
+    .build = rename_build,
+};
+
+static const option drop_options[] = {
+    {"columns", OPTION_COLUMNS, OPTION_REQUIRED | OPTION_OR_ONE, "the columns to leave out"},
+};
+const step_descriptor step_drop = {
+    .descriptor = {.name = "drop",
+                   .summary = "leaves columns out",
+                   .options = drop_options,
+                   .n_options = COUNT_OF(drop_options),
+                   .shorthand = "columns",
+                   .example = "- drop: [tailnum, year]"},
+    .build = drop_build,
+};
