@@ -77,6 +77,27 @@ static tw_status place_all(row_layout *l, uint32_t extra_bytes, tw_error *err) {
     return TW_OK;
 }
 
+/* With all fields placed. */
+static tw_status fill_blank(row_layout *l, tw_error *err) {
+    uint8_t *covered = calloc(1, l->stride);
+    l->blank = calloc(1, l->stride);
+    l->blanks = malloc(l->stride / 8 * sizeof *l->blanks);
+    if (!covered || !l->blank || !l->blanks) {
+        free(covered);
+        return error_set(err, TW_ERR_MEMORY, "no memory for the layout of rows");
+    }
+    for (uint32_t i = 0; i < l->n; i++) {
+        const row_field *f = &l->fields[i];
+        memset(covered + f->offset, 1, f->bytes);
+        l->blank[f->valid_bit >> 3] |= (uint8_t)(1u << (f->valid_bit & 7));
+    }
+    for (uint32_t at = l->key_begin; at < l->extra_offset; at += 8) {
+        if (memchr(covered + at, 0, 8)) l->blanks[l->n_blanks++] = at;
+    }
+    free(covered);
+    return TW_OK;
+}
+
 tw_status row_layout_new(const type *const *types, uint32_t n, uint32_t n_keys, uint32_t extra_bytes,
                          row_layout **result, tw_error *err) {
     if (n > row_bytes_max / 8) return error_set(err, TW_ERR_JOB, "a row of %u columns is too wide", n);
@@ -99,25 +120,17 @@ tw_status row_layout_new(const type *const *types, uint32_t n, uint32_t n_keys, 
     }
     l->has_heap = l->n_views > 0;
     tw_status status = place_all(l, extra_bytes, err);
-    if (status == TW_OK && !(l->blank = calloc(1, l->stride))) {
-        status = error_set(err, TW_ERR_MEMORY, "no memory for the layout of rows");
-    }
-    if (status != TW_OK) {
-        row_layout_free(l);
-        return status;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t bit = l->fields[i].valid_bit;
-        l->blank[bit >> 3] |= (uint8_t)(1u << (bit & 7));
-    }
-    *result = l;
-    return TW_OK;
+    if (status == TW_OK) status = fill_blank(l, err);
+    if (status == TW_OK) *result = l;
+    else row_layout_free(l);
+    return status;
 }
 
 void row_layout_free(row_layout *l) {
     if (!l) return;
     free(l->view_fields);
     free(l->blank);
+    free(l->blanks);
     free(l);
 }
 
@@ -159,7 +172,7 @@ bool rows_keys_equal(const row_layout *l, const uint8_t *a, const uint8_t *b) {
 /* ---- encoding ---- */
 
 /* Bytes of any number, none before or behind them touched: two overlapping runs up to 128. */
-static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t n) {
+static inline __attribute__((always_inline)) void copy_bytes(uint8_t *to, const uint8_t *from, size_t n) {
     if (n > 128) {
         memcpy(to, from, n);
     } else if (n >= 64) {
@@ -260,9 +273,21 @@ static void encode_vectors(const encoding *e) {
     uint32_t bytes = e->field->bytes;
     for (uint32_t i = 0; i < e->n; i++) {
         uint32_t row = encoding_row(e, i);
-        if (e->column->valid && !encode_valid(e, row, e->to[i])) continue; /* zeros are there */
-        copy_floats(e->to[i] + e->field->offset, values + (size_t)row * bytes, bytes, e->is_key);
+        uint8_t *to = e->to[i] + e->field->offset;
+        if (e->column->valid && !encode_valid(e, row, e->to[i])) memset(to, 0, bytes);
+        else copy_floats(to, values + (size_t)row * bytes, bytes, e->is_key);
     }
+}
+
+/* The halves of a view by themselves: reading back as one what was written as two would stall. */
+static inline void put_long_view(uint8_t *to, uint64_t size_and_prefix, const uint8_t *data) {
+    memcpy(to, &size_and_prefix, 8);
+    memcpy(to + 8, &data, 8);
+}
+static void put_new_view(uint8_t *to, const uint8_t *data, uint32_t size) {
+    uint32_t prefix;
+    memcpy(&prefix, data, 4);
+    put_long_view(to, (uint64_t)prefix << 32 | size, data);
 }
 
 static inline __attribute__((always_inline)) void encode_views_of(const encoding *e, bool nullable) {
@@ -270,15 +295,18 @@ static inline __attribute__((always_inline)) void encode_views_of(const encoding
     uint32_t offset = e->field->offset;
     for (uint32_t i = 0; i < e->n; i++) {
         uint32_t row = encoding_row(e, i);
-        view v = values[row];
-        if (nullable && !encode_valid(e, row, e->to[i])) v = (view){0};
-        if (v.size > VIEW_SMALL_MAX && e->heaps) {
-            uint8_t **heap = &e->heaps[i * e->heap_step];
-            copy_bytes(*heap, v.data, v.size);
-            v.data = *heap;
-            *heap += v.size;
+        uint8_t *to = e->to[i] + offset;
+        const view *v = &values[row];
+        if (nullable && !encode_valid(e, row, e->to[i])) {
+            memset(to, 0, sizeof *v);
+        } else if (v->size > VIEW_SMALL_MAX && e->heaps) {
+            uint8_t **heap = &e->heaps[i * e->heap_step], *begin = *heap;
+            copy_bytes(begin, v->data, v->size);
+            put_long_view(to, load64((const uint8_t *)v), begin);
+            *heap = begin + v->size;
+        } else {
+            memcpy(to, v, sizeof *v);
         }
-        memcpy(e->to[i] + offset, &v, sizeof v);
     }
 }
 
@@ -287,19 +315,16 @@ static void encode_views(const encoding *e) {
     else encode_views_of(e, false);
 }
 
-static view long_view(const uint8_t *data, uint32_t size) {
-    view v = {.size = size};
-    memcpy(v.prefix, data, 4);
-    v.data = data;
-    return v;
-}
-
 static void encode_wide(const encoding *e) {
     const uint8_t *values = e->column->values;
     uint32_t bytes = (uint32_t)type_bytes(e->field->type);
     for (uint32_t i = 0; i < e->n; i++) {
         uint32_t row = encoding_row(e, i);
-        if (e->column->valid && !encode_valid(e, row, e->to[i])) continue;
+        uint8_t *to = e->to[i] + e->field->offset;
+        if (e->column->valid && !encode_valid(e, row, e->to[i])) {
+            memset(to, 0, sizeof(view));
+            continue;
+        }
         const uint8_t *data = values + (size_t)row * bytes;
         if (e->heaps) {
             uint8_t **heap = &e->heaps[i * e->heap_step];
@@ -307,27 +332,26 @@ static void encode_wide(const encoding *e) {
             data = *heap;
             *heap += bytes;
         }
-        view v = long_view(data, bytes);
-        memcpy(e->to[i] + e->field->offset, &v, sizeof v);
+        put_new_view(to, data, bytes);
     }
 }
 
 static void encode_nested(const encoding *e) {
     for (uint32_t i = 0; i < e->n; i++) {
         uint32_t row = encoding_row(e, i);
+        uint8_t *to = e->to[i] + e->field->offset;
+        memset(to, 0, sizeof(view));
         if (e->column->valid && !encode_valid(e, row, e->to[i])) continue;
         size_t bytes = nested_bytes(e->column, row);
-        view v;
         if (bytes <= VIEW_SMALL_MAX) {
-            uint8_t small[VIEW_SMALL_MAX];
-            nested_encode(e->column, row, e->is_key, small);
-            v = view_make(small, (uint32_t)bytes);
+            uint32_t size = (uint32_t)bytes;
+            memcpy(to, &size, sizeof size);
+            nested_encode(e->column, row, e->is_key, to + sizeof size);
         } else {
             uint8_t **heap = &e->heaps[i * e->heap_step], *begin = *heap;
             *heap = nested_encode(e->column, row, e->is_key, begin);
-            v = long_view(begin, (uint32_t)bytes);
+            put_new_view(to, begin, (uint32_t)bytes);
         }
-        memcpy(e->to[i] + e->field->offset, &v, sizeof v);
     }
 }
 
@@ -351,10 +375,11 @@ static void encode_column(const encoding *e) {
     }
 }
 
-static void encode_blank(const row_layout *l, uint32_t n, uint8_t *const *to) {
-    uint32_t end = l->extra_offset;
-    for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t at = 8; at < end; at += 8) memcpy(to[i] + at, l->blank + at, 8);
+static void encode_blanks(const row_layout *l, uint32_t n, uint8_t *const *to) {
+    for (uint32_t k = 0; k < l->n_blanks; k++) {
+        uint32_t at = l->blanks[k];
+        uint64_t word = load64(l->blank + at);
+        for (uint32_t i = 0; i < n; i++) memcpy(to[i] + at, &word, 8);
     }
 }
 
@@ -369,7 +394,7 @@ static void encode_rows(const row_layout *l, const column *columns, const uint32
             .heaps = heaps ? heaps + done * heap_step : NULL,
             .heap_step = heap_step,
         };
-        encode_blank(l, e.n, e.to);
+        encode_blanks(l, e.n, e.to);
         for (uint32_t i = 0; i < l->n; i++) {
             e.field = &l->fields[i];
             e.column = &columns[i];
@@ -549,14 +574,15 @@ size_t rows_copy_heap_bytes(const row_layout *l, const uint8_t *row) {
 void rows_copy(const row_layout *l, const uint8_t *from, uint8_t *to, uint8_t **heap) {
     copy_bytes(to, from, l->stride);
     for (uint32_t k = 0; k < l->n_views; k++) {
-        uint8_t *place = to + l->fields[l->view_fields[k]].offset;
-        view v;
-        memcpy(&v, place, sizeof v);
-        if (v.size <= VIEW_SMALL_MAX) continue;
-        copy_bytes(*heap, v.data, v.size);
-        v.data = *heap;
-        *heap += v.size;
-        memcpy(place, &v, sizeof v);
+        uint32_t at = l->fields[l->view_fields[k]].offset, size;
+        memcpy(&size, from + at, sizeof size);
+        if (size <= VIEW_SMALL_MAX) continue;
+        uint8_t *begin = *heap;
+        const uint8_t *data;
+        memcpy(&data, from + at + 8, sizeof data);
+        copy_bytes(begin, data, size);
+        memcpy(to + at + 8, &begin, sizeof begin);
+        *heap = begin + size;
     }
 }
 

@@ -50,6 +50,8 @@ typedef struct row_layout {
     uint32_t n_views;
     uint32_t *view_fields;   /* n_views indices of the fields that are views of any form */
     uint8_t *blank;          /* a row of zeros but for all validity bits set: stride bytes */
+    uint32_t n_blanks;
+    uint32_t *blanks;        /* offsets of the words of `blank` that fields do not cover whole */
     row_field fields[];      /* n */
 } row_layout;
 

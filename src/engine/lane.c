@@ -94,7 +94,7 @@ void lane_begin(lane *l, reader *r, uint64_t split) {
     l->order.position = r->position + ((uint64_t)l->pipeline->input << 56);
     for (uint32_t i = 0; i < l->pipeline->n_operators; i++)
         if (l->operators[i]->class->begin_split)
-            l->operators[i]->class->begin_split(l->operators[i], split);
+            l->operators[i]->class->begin_split(l->operators[i], r->position);
 }
 
 /* Whether a failed call should be repeated; waits a little first. Passing trouble of a disk is given

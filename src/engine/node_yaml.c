@@ -93,6 +93,8 @@ static const char *hint_for(const parser *p, const char *problem, struct place a
     if (y->context && strstr(y->context, "anchor")) return " (a value that starts with & needs quotes)";
     if (p->cursor.byte >= p->source.length || !at.line) return "";
     char c = p->source.text[p->cursor.byte];
+    if (c == '{' && p->cursor.byte > 0 && p->source.text[p->cursor.byte - 1] == '$')
+        return " (within { } or [ ] a value with ${...} needs quotes)";
     if (c == '\t') return " (blanks indent YAML, tabs do not)";
     if (c == '@' || c == '`' || c == '%') return " (put a value that starts with it in quotes)";
     if (strcmp(problem, "mapping values are not allowed in this context") == 0)
@@ -102,7 +104,8 @@ static const char *hint_for(const parser *p, const char *problem, struct place a
 
 static tw_status syntax_error(parser *p) {
     const yaml_parser_t *y = &p->yaml;
-    if (y->error == YAML_MEMORY_ERROR) return TW_ERR_MEMORY;
+    /* libyaml forgets to say so for some of its smaller allocations */
+    if (y->error == YAML_MEMORY_ERROR || y->error == YAML_NO_ERROR) return TW_ERR_MEMORY;
     const char *problem = y->problem ? y->problem : "the text can't be read";
     if (y->error == YAML_READER_ERROR)
         return error_list_add(p->errors, cursor_move(p, SIZE_MAX, y->problem_offset), "YAML: %s",

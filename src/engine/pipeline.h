@@ -99,8 +99,8 @@ typedef struct operator_class {
     /* One bounded step: at most run->batch_rows rows into *out (a new reference; NULL: none). `in` is
      * borrowed. With *more it is called again with the same `in`. After an error nothing was taken. */
     tw_status (*process)(operator *self, batch *in, batch **out, bool *more, tw_error *err);
-    /* Optional: a new split begins; for operators that number rows. */
-    void (*begin_split)(operator *self, uint64_t split);
+    /* Optional: a new split begins, at this position in row order; for operators that number rows. */
+    void (*begin_split)(operator *self, uint64_t position);
     void (*close)(operator *self); /* frees the instance */
     /* Optional (else all): sets needed_in[i] for the inputs that the needed outputs take. */
     void (*needs)(operator_plan *plan, const bool *needed_out, bool *needed_in);

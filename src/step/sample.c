@@ -13,7 +13,7 @@ typedef struct sample_plan {
 typedef struct sample_state {
     operator operator;
     run_context *run;
-    uint64_t split, row; /* of the split: splits never depend on how a job is run */
+    uint64_t position; /* of the next row in row order, which never depends on how a job is run */
 } sample_state;
 
 static tw_status sample_open(operator_plan *plan, run_context *run, operator **out, tw_error *err) {
@@ -27,13 +27,9 @@ static tw_status sample_open(operator_plan *plan, run_context *run, operator **o
 
 static void sample_close(operator *self) { free(self); }
 
-static void sample_begin_split(operator *self, uint64_t split) {
-    sample_state *s = (sample_state *)self;
-    s->split = split;
-    s->row = 0;
-}
+static void sample_begin_split(operator *self, uint64_t position) { ((sample_state *)self)->position = position; }
 
-/* Sebastiano Vigna's splitmix64 (2015) as a hash of (seed, split, row). */
+/* Sebastiano Vigna's splitmix64 (2015) as a hash of seed and position. */
 static uint64_t mix(uint64_t x) {
     x += 0x9e3779b97f4a7c15ull;
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -47,14 +43,14 @@ static tw_status sample_process(operator *self, batch *in, batch **out, bool *mo
     buffer *rows;
     TRY(buffer_new(s->run->memory, MEMORY_FLOW, in->rows * sizeof(uint32_t), &rows, err));
     uint32_t *kept = (uint32_t *)(void *)rows->data, n = 0;
-    uint64_t stream_seed = mix(p->seed) ^ mix(~s->split);
+    uint64_t key = mix(p->seed);
     for (uint32_t i = 0; i < in->rows; i++) {
         kept[n] = i;
-        n += p->all || mix(stream_seed + s->row + i) < p->threshold;
+        n += p->all || mix(key ^ mix(s->position + i)) < p->threshold;
     }
     tw_status status = n ? batch_pick(s->run->memory, in, kept, rows, n, out, err) : TW_OK;
     buffer_unref(rows);
-    if (status == TW_OK) s->row += in->rows;
+    if (status == TW_OK) s->position += in->rows;
     return status;
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/number_text.h"
+#include "data/number_text_internal.h"
 #include "data/scan_internal.h"
 #include "data/time_text.h"
 #include "data/utf8.h"
@@ -54,8 +54,13 @@ static void check_numbers(const char *p, size_t n) {
         MUST(parse_float64(p, n, &value) == PARSE_OK && value == (double)whole);
     }
     if (parse_int32(p, n, &small) == PARSE_OK) MUST(small == whole);
+    int64_t plain = whole;
+    MUST(parse_int64_at(CPU_PLAIN, p, n, &plain) == parse_int64(p, n, &whole) && plain == whole);
     parse_bool(p, n, &flag);
+    double plain_value = value = 0;
     parse_status status = parse_float64(p, n, &value);
+    MUST(parse_float64_at(CPU_PLAIN, p, n, &plain_value) == status);
+    MUST(memcmp(&plain_value, &value, sizeof value) == 0);
     parse_status narrow_status = parse_float32(p, n, &narrow);
     MUST((status == PARSE_MALFORMED) == (narrow_status == PARSE_MALFORMED));
     if (status != PARSE_MALFORMED) check_against_strtod(p, n, value, narrow, status, narrow_status);
