@@ -1,5 +1,6 @@
 // number_text.cc: numbers to and from text. Digits are read eight at a time within a register, or
-// sixteen with AVX-512, whose masked loads take a field of any length without a branch; floats up to 19 digits are rounded exactly with one division or product of 128 bits, the rest by
+// sixteen with AVX-512, whose masked loads take a field of any length without a branch; floats up
+// to 19 digits are rounded exactly with one division or product of 128 bits, the rest by
 // std::from_chars; std::to_chars finds the shortest text where no shorter way is known.
 #include "data/number_text_internal.h"
 
@@ -432,8 +433,8 @@ TARGET_AVX512 inline bool read_decimal16(const char *p, size_t n, uint64_t *digi
     return _mm_cmpgt_epu8_mask(x, _mm_set1_epi8(9)) == 0 && n > (dots != 0);
 }
 
-// The same for 17 to 32 characters that come to at most 19 digits after leading zeros. Two halves of
-// 128 bits: wider registers would make the code that follows pay for their upper parts.
+// The same for 17 to 32 characters that come to at most 19 digits after leading zeros. Two halves
+// of 128 bits: wider registers would make the code that follows pay for their upper parts.
 TARGET_AVX512 inline bool read_decimal32(const char *p, size_t n, uint64_t *digits, int *power) {
     __m128i high = load_right16(p, n - 16);
     __m128i low = _mm_loadu_si128((const __m128i *)(p + n - 16));

@@ -53,7 +53,8 @@ static inline bool is_leap_year(int32_t year) {
 }
 
 /* After Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013. The year begins in
- * March here, so that a leap day ends it. For every year that an int32 of days reaches; no check of `day`. */
+ * March here, so that a leap day ends it. For every year that an int32 of days reaches; `day` is
+ * not checked. */
 static inline int32_t days_from_civil(int32_t year, int32_t month, int32_t day) {
     const uint32_t eras = 14700; /* of 400 years: keeps the division below unsigned */
     uint32_t shifted = (uint32_t)(year - (month <= 2)) + eras * 400;

@@ -177,12 +177,12 @@ static void check_csv(const uint8_t *p, size_t n, uint8_t delimiter, uint8_t quo
             uint64_t in_quote = inside ? ~(uint64_t)0 : 0;
             size_t at = 0, count = 0, quotes = 0;
             do {
-                positions[capacity] = 0xdeadbeef;
+                memset(positions, 0xee, sizeof positions);
                 memset(quote_bits, 0xa5, sizeof quote_bits);
                 scan_csv_result part =
                     scan_csv_kernel_at(level)(p + at, n - at, delimiter, quote, &in_quote,
                                               positions, capacity, quote_bits);
-                assert_true(positions[capacity] == 0xdeadbeef);
+                assert_true(positions[capacity] == 0xeeeeeeee);
                 assert_true(part.scanned > 0 || n == 0);
                 assert_true(!whole || part.scanned == n);
                 for (size_t i = 0; i < part.count; i++, count++) {

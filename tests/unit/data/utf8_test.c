@@ -188,6 +188,8 @@ static void test_case(void **state) {
         {"οδος", "ΟΔΟΣ"}, {"привет", "ПРИВЕТ"}, {"ǆ", "Ǆ"}, {"日本語", "日本語"}, {"𐐨", "𐐀"},
         {"a long text of ascii with one é in it and more after",
          "A LONG TEXT OF ASCII WITH ONE É IN IT AND MORE AFTER"},
+        {"\xe1\xba\x96", "H\xcc\xb1"}, {"\xef\xac\x97", "\xd5\x84\xd4\xbd"}, /* U+1E96, U+FB17 */
+        {"\xd6\x87", "\xd4\xb5\xd5\x92"}, {"\xce\xb0", "\xce\xa5\xcc\x88\xcc\x81"}, /* U+0587, U+03B0 */
         {"\xff\x80" "a\xc3", "\xff\x80" "A\xc3"},
     };
     static const char *const lower[][2] = {
