@@ -185,6 +185,9 @@ void linear_values(const generate *g, uint64_t first, size_t count, void *const 
 void graph_values(const generate *g, uint64_t first, size_t count, void *const *columns);
 void events_values(const generate *g, uint64_t first, size_t count, void *const *columns);
 
+/* A standard normal deviate, |z| < 8.3, from the upper 52 of 64 random bits; grows with them. */
+double normal_deviate(uint64_t random);
+
 void linear_prepare(generate *g);
 void graph_prepare(generate *g);
 void messages_prepare(generate *g);
