@@ -70,6 +70,6 @@ void error_prefix(tw_error *err, const char *format, ...) {
     int used = vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     if (used < 0 || (size_t)used >= sizeof message) return;
-    snprintf(message + used, sizeof message - (size_t)used, ": %s", err->message);
+    if (snprintf(message + used, sizeof message - (size_t)used, ": %s", err->message) < 0) return;
     memcpy(err->message, message, sizeof message);
 }

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "data/batch.h"
+#include "data/bitmap.h"
 
 /* Children of a nested column are one block that all its shares refer to, so that sharing needs no
  * allocation and cannot fail. */
@@ -12,8 +13,6 @@ typedef struct children_block {
 static children_block *block_of(column *children) {
     return (children_block *)(void *)((uint8_t *)children - offsetof(children_block, columns));
 }
-
-static size_t words_of(uint32_t rows) { return ((size_t)rows + 63) / 64; }
 
 /* ---- made, shared, released ---- */
 
@@ -56,7 +55,7 @@ tw_status column_new(memory *m, const type *t, uint32_t rows, column *out, tw_er
 }
 
 static tw_status new_bitmap(memory *m, uint32_t rows, column *out, tw_error *err) {
-    TRY(buffer_new(m, MEMORY_FLOW, words_of(rows) * 8, &out->valid_buffer, err));
+    TRY(buffer_new(m, MEMORY_FLOW, bitmap_words(rows) * 8, &out->valid_buffer, err));
     out->valid = (uint64_t *)(void *)out->valid_buffer->data;
     return TW_OK;
 }
@@ -70,7 +69,7 @@ static void drop_bitmap(column *c) {
 tw_status column_need_valid(memory *m, column *c, tw_error *err) {
     if (c->valid) return TW_OK;
     TRY(new_bitmap(m, c->rows, c, err));
-    memset(c->valid, 0xff, words_of(c->rows) * 8);
+    memset(c->valid, 0xff, bitmap_words(c->rows) * 8);
     return TW_OK;
 }
 
@@ -97,54 +96,11 @@ void column_clear(column *c) {
     memset(c, 0, sizeof *c);
 }
 
-/* ---- bitmaps ---- */
-
-/* Bits [from, from + n) of `in` to bits [to, to + n) of `out`, whose other bits stay. */
-static void copy_bits(const uint64_t *in, size_t from, uint64_t *out, size_t to, size_t n) {
-    while (n) {
-        unsigned shift = to & 63, have = 64 - (from & 63);
-        size_t take = 64 - shift;
-        if (take > n) take = n;
-        uint64_t bits = in[from >> 6] >> (from & 63);
-        if (take > have) bits |= in[(from >> 6) + 1] << have;
-        uint64_t mask = (take == 64 ? ~0ull : (1ull << take) - 1) << shift;
-        out[to >> 6] = (out[to >> 6] & ~mask) | (bits << shift & mask);
-        from += take;
-        to += take;
-        n -= take;
-    }
-}
-
-static uint64_t gather_bits(const uint64_t *valid, const uint32_t *rows, unsigned n) {
-    uint64_t word = 0;
-    for (unsigned j = 0; j < n; j++) word |= (valid[rows[j] >> 6] >> (rows[j] & 63) & 1) << j;
-    return word;
-}
-
-/* The same, where rows may be UINT32_MAX and `valid` NULL. */
-static uint64_t gather_bits_or_null(const uint64_t *valid, const uint32_t *rows, unsigned n) {
-    uint64_t word = 0;
-    for (unsigned j = 0; j < n; j++) {
-        uint32_t r = rows[j];
-        if (r != UINT32_MAX) word |= (valid ? valid[r >> 6] >> (r & 63) & 1 : 1) << j;
-    }
-    return word;
-}
-
 static tw_status pick_valid(memory *m, const column *in, const uint32_t *rows, uint32_t n, bool has_null,
                             column *out, tw_error *err) {
     if (!in->valid && !has_null) return TW_OK;
     TRY(new_bitmap(m, n, out, err));
-    uint64_t all = ~0ull;
-    for (uint32_t i = 0; i < n; i += 64) {
-        unsigned some = n - i < 64 ? n - i : 64;
-        uint64_t word = has_null ? gather_bits_or_null(in->valid, rows + i, some)
-                                 : gather_bits(in->valid, rows + i, some);
-        if (some < 64) word |= ~0ull << some;
-        out->valid[i / 64] = word;
-        all &= word;
-    }
-    if (all == ~0ull) drop_bitmap(out);
+    if (!bitmap_gather(in->valid, rows, n, out->valid)) drop_bitmap(out);
     return TW_OK;
 }
 
@@ -259,9 +215,9 @@ static tw_status pick_ranges(memory *m, const column *in, const uint32_t *starts
     out->heap = buffer_ref(in->heap);
     tw_status status = TW_OK;
     if (in->valid && (status = new_bitmap(m, total, out, err)) == TW_OK) {
-        memset(out->valid, 0xff, words_of(total) * 8);
+        memset(out->valid, 0xff, bitmap_words(total) * 8);
         for (uint32_t i = 0; i < n; i++)
-            copy_bits(in->valid, starts[i], out->valid, offsets[i], offsets[i + 1] - offsets[i]);
+            bitmap_copy(in->valid, starts[i], out->valid, offsets[i], offsets[i + 1] - offsets[i]);
     }
     if (status == TW_OK && type_is_nested(in->type))
         status = range_items(m, in, starts, offsets, n, out, err);
@@ -321,8 +277,8 @@ tw_status column_slice(memory *m, const column *in, uint32_t first, uint32_t n, 
         column_clear(out);
         return status;
     }
-    if (n) out->valid[words_of(n) - 1] = ~0ull;
-    copy_bits(in->valid, first, out->valid, 0, n);
+    if (n) out->valid[bitmap_words(n) - 1] = ~0ull;
+    bitmap_copy(in->valid, first, out->valid, 0, n);
     return TW_OK;
 }
 
