@@ -64,7 +64,8 @@ static inline int view_compare(const view *a, const view *b) {
 typedef struct column {
     const type *type;
     uint32_t rows;
-    void *values;        /* rows * type_bytes; for lists and sparse: uint32 offsets[rows + 1] */
+    void *values;        /* rows * type_bytes; for lists and sparse: uint32 offsets[rows + 1]; NULL: the
+                          * column is absent, nobody downstream reads it (pick, slice, share keep it so) */
     uint64_t *valid;     /* bitmap of (rows + 63) / 64 words, or NULL when nothing is null; bits past
                           * `rows` mean nothing */
     buffer *values_buffer, *valid_buffer; /* keep `values` and `valid` alive; may be NULL */

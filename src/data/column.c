@@ -252,6 +252,10 @@ static tw_status pick_items(memory *m, const column *in, const uint32_t *rows, u
 
 tw_status column_pick(memory *m, const column *in, const uint32_t *rows, uint32_t n, column *out,
                       tw_error *err) {
+    if (!in->values) { /* absent: nobody reads it */
+        *out = (column){.type = in->type, .rows = n};
+        return TW_OK;
+    }
     uint32_t nulls = 0;
     for (uint32_t i = 0; i < n; i++) nulls |= rows[i] == UINT32_MAX;
     TRY(column_new(m, in->type, n, out, err));
@@ -267,6 +271,7 @@ tw_status column_slice(memory *m, const column *in, uint32_t first, uint32_t n, 
                        tw_error *err) {
     column_share(in, out);
     out->rows = n;
+    if (!in->values) return TW_OK; /* absent */
     out->values = (uint8_t *)in->values + first * type_bytes(in->type);
     if (!in->valid) return TW_OK;
     out->valid = in->valid + first / 64;
