@@ -298,7 +298,8 @@ static bool items_equal(const column *a, uint32_t i, const column *b, uint32_t j
     if (y[1] - y[0] != n) return false;
     for (uint32_t k = 0; k < a->n_children; k++)
         for (uint32_t item = 0; item < n; item++)
-            if (!column_values_equal(&a->children[k], x[0] + item, &b->children[k], y[0] + item)) return false;
+            if (!column_values_equal(&a->children[k], x[0] + item, &b->children[k], y[0] + item))
+                return false;
     return true;
 }
 
