@@ -467,7 +467,7 @@ static void *own_table(void *argument) {
 static void threads_share_it(void **state) {
     (void)state;
     memory *m = memory_of(12 * MIB);
-    buffer *_Atomic shared[16] = {0};
+    buffer *_Atomic shared[16] = {NULL};
     worker workers[THREADS];
     owner owners[2] = {{.memory = m}, {.memory = m}};
     pthread_t threads[THREADS + 2];

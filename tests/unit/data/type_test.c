@@ -39,8 +39,8 @@ static void what_is_no_type(void **state) {
         "", " ", "int", "int6", "int644", "Int64", "vector", "vector<>", "vector<float32>", "vector<float32, 0>",
         "vector<float32, 1048577>", "vector<float32, 99999999999999999999>", "vector<float64, 3>",
         "vector<float32, -1>", "vector<float32, 04>", "vector<float32, 4", "list", "list<", "list<>", "list<int64",
-        "list<int64>>", "sparse", "sparse<int64>", "int64 int64", "list<list<list<list<list<list<list<list<list<"
-        "int64>>>>>>>>>", "string<", "floatzz"};
+        "list<int64>>", "sparse", "sparse<int64>", "int64 int64", "string<",
+        "list<list<list<list<list<list<list<list<list<int64>>>>>>>>>", "floatzz"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_null(type_parse(names[i]));
     enum { N = 100000 };
     char *deep = malloc(N * 5 + 1);
