@@ -72,6 +72,7 @@ static void nearest_names(void **state) {
     assert_string_equal(nearest_name("bye", names, 5), "by");
     assert_null(nearest_name("xx", names, 5));
     assert_null(nearest_name("", names, 5));
+    assert_null(nearest_name("x", (const char *const[]){"y"}, 1));
     assert_null(nearest_name("colour", names, 5));
     assert_null(nearest_name("from", names, 0));
 }

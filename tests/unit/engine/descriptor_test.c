@@ -302,6 +302,13 @@ static void several_parts(void **state) {
     done(&b);
 }
 
+static void shared_option(void **state) {
+    const descriptor *const parts[] = {&sort, &sort};
+    bound b = bind_parts(parts, 2, "{by: a}");
+    assert_int_equal(b.status, TW_OK);
+    done(&b);
+}
+
 static void tables(void **state) {
     static const descriptor *const good[] = {&all, &limit, &sort, &selects, &bare};
     tw_error err = {0};
@@ -367,7 +374,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalars),     cmocka_unit_test(defaults),   cmocka_unit_test(lists_and_maps),
         cmocka_unit_test(refusals),    cmocka_unit_test(several_at_once), cmocka_unit_test(faulty),
-        cmocka_unit_test(shorthands),  cmocka_unit_test(several_parts), cmocka_unit_test(tables),
+        cmocka_unit_test(shorthands),  cmocka_unit_test(several_parts), cmocka_unit_test(shared_option), cmocka_unit_test(tables),
         cmocka_unit_test(help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -204,6 +204,9 @@ static void expansion(void **state) {
 }
 
 static void expansion_keeps_structure(void **state) {
+    parsed place = parse("a: ${WORD}");
+    assert_place(node_place_within(node_get(document_root(place.d), "a"), 2), 1, 4);
+    done(&place);
     check("a: ${MAP}\n", "{a:{a: [1], b: *x}\n- c}", "");
     parsed p = parse("a: ${MAP}\nb: ${NULL_WORD}\nc: ${EMPTY}\n${WORD}: 1\n");
     const node *root = document_root(p.d);
@@ -266,6 +269,15 @@ static void bounds(void **state) {
     for (int i = 0; i < 70; i++) text_append_string(&t, "${BIG}");
     text_append_string(&t, "\"");
     parsed p = parse(text_string(&t));
+    assert_string_equal(p.errors.items[0].message, "with its variables the job has more than 64 MiB of text");
+    done(&p);
+    text_truncate(&t, 0);
+    for (int k = 0; k < 3; k++) {
+        text_append_string(&t, k ? "\n- " : "- ");
+        for (int i = 0; i < 30; i++) text_append_string(&t, "${BIG}");
+    }
+    p = parse(text_string(&t));
+    assert_int_equal(p.errors.items[0].line, 3);
     assert_string_equal(p.errors.items[0].message, "with its variables the job has more than 64 MiB of text");
     done(&p);
     variables.context = NULL;
