@@ -23,8 +23,8 @@ typedef struct scalar {
  * ("must be at least 1"), without the text, which may be a secret. */
 tw_status scalar_read(const option *o, option_type as, const char *string, scalar *out,
                       tw_error *err);
-/* "a whole number from 1 to 9", "one of a, b", "a list of columns, or one of them": into `out`. `as` is the option's
- * type, or that of its items. */
+/* "a whole number from 1 to 9", "one of a, b", "a list of columns, or one of them": into `out`. `as`
+ * is the option's type, or that of its items. */
 tw_status option_describe(const option *o, option_type as, struct text *out);
 
 #endif

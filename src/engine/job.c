@@ -85,7 +85,8 @@ static tw_status read_steps(reader *r, const node *n, job_flow *f) {
     if (is_absent(n)) return TW_OK;
     if (n->faulty) return go_on(r, TW_ERR_JOB);
     if (n->kind != NODE_LIST)
-        return COMPLAIN(r, n->at, "'steps' is a list ('- name: options' each), not %s", node_describe(n, shown));
+        return COMPLAIN(r, n->at, "'steps' is a list ('- name: options' each), not %s",
+                        node_describe(n, shown));
     if (n->n > JOB_STEPS_MAX)
         return COMPLAIN(r, n->at, "a flow has at most %d steps", JOB_STEPS_MAX);
     f->steps = arena_array(&r->j->memory->arena, n->n, sizeof *f->steps);
@@ -104,7 +105,8 @@ static tw_status read_flow(reader *r, const node *n, const char *name, struct pl
     f->at = at;
     const node *source = node_get(n, "source"), *sink = node_get(n, "sink");
     if (!is_absent(source)) TRY(read_source(r, source, f));
-    else TRY(COMPLAIN(r, at, r->j->memory->has_flows ? "flow '%.60s' has no source" : "the job has no source", name));
+    else if (r->j->memory->has_flows) TRY(COMPLAIN(r, at, "flow '%.60s' has no source", name));
+    else TRY(COMPLAIN(r, at, "the job has no source"));
     TRY(read_steps(r, node_get(n, "steps"), f));
     if (!is_absent(sink)) TRY(read_part(r, sink, "sink", &f->sink));
     return TW_OK;
@@ -191,8 +193,7 @@ static tw_status job_new(job **out) {
 
 static tw_status read_document(reader *r, const job_source *source) {
     document **d = &r->j->memory->document;
-    tw_status status = document_parse(source->text, source->length, source->file, source->variables, r->errors, d);
-    if (status != TW_OK) return status;
+    TRY(document_parse(source->text, source->length, source->file, source->variables, r->errors, d));
     for (size_t i = 0; i < source->n_sets; i++)
         TRY(go_on(r, document_set(*d, source->sets[i], source->variables, r->errors)));
     return read_job(r, document_root(*d), source);

@@ -22,7 +22,8 @@ static const char *const guarantee_names[] = {"at_most_once", "at_least_once", "
 static const option run_options[] = {
     {"parallelism", OPTION_INT, 0, "worker threads", .default_note = "the processors this process may use",
      .min = 1, .max = 1024},
-    {"workers", OPTION_INT_MAP, 0, "how many workers a step may have at most: {STEP: N}", .min = 1, .max = 1024},
+    {"workers", OPTION_INT_MAP, 0, "how many workers a step may have at most: {STEP: N}", .min = 1,
+     .max = 1024},
     {"memory", OPTION_SIZE, 0, "ceiling for everything the run holds",
      .default_note = "half of what is available", .min = 32 << 20, .max = INT64_MAX},
     {"spill", OPTION_PATH, 0, "folder for what does not fit in memory",
@@ -34,8 +35,8 @@ static const option run_options[] = {
      .values = guarantee_names},
     {"latency", OPTION_DURATION, 0, "the goal for the time a record takes", .min = 1, .max = INT64_MAX},
     {"trace", OPTION_PATH, 0, "file for `thalweg report`"},
-    {"batch_rows", OPTION_INT, 0, "rows in a batch", .default_text = "0", .default_note = "chosen by the engine",
-     .min = 0, .max = 65536},
+    {"batch_rows", OPTION_INT, 0, "rows in a batch", .default_text = "0",
+     .default_note = "chosen by the engine", .min = 0, .max = 65536},
 };
 
 const descriptor run_descriptor = {"run", "settings of the whole job", run_options, COUNT_OF(run_options)};

@@ -33,7 +33,7 @@ struct place node_place_within(const node *n, uint64_t byte) {
     return at;
 }
 
-node *node_new(document *d, node_kind kind, struct place at) {
+node *document_node(document *d, node_kind kind, struct place at) {
     node *n = arena_new(&d->arena, sizeof *n);
     if (!n) return NULL;
     n->kind = kind;
@@ -192,7 +192,7 @@ static const char *path_before(const override *o, size_t i, char buffer[128]) {
 static tw_status copy_list(override *o, const node *old, const path_part *part, const node *value,
                            const node **out) {
     TRY(document_count(o->d, (size_t)old->n + 1, override_place(o, part->start), o->errors));
-    node *copy = node_new(o->d, NODE_LIST, old->at);
+    node *copy = document_node(o->d, NODE_LIST, old->at);
     const node **items = arena_array(&o->d->arena, old->n, sizeof *items);
     if (!copy || !items) return TW_ERR_MEMORY;
     memcpy(items, old->items, old->n * sizeof *items);
@@ -208,7 +208,7 @@ static tw_status copy_map(override *o, const node *old, const path_part *part, c
                           const node **out) {
     uint32_t n = old && old->kind == NODE_MAP ? old->n : 0;
     TRY(document_count(o->d, (size_t)n + 2, override_place(o, part->start), o->errors));
-    node *copy = node_new(o->d, NODE_MAP, old ? old->at : override_place(o, part->start));
+    node *copy = document_node(o->d, NODE_MAP, old ? old->at : override_place(o, part->start));
     node_entry *entries = arena_array(&o->d->arena, (size_t)n + 1, sizeof *entries);
     if (!copy || !entries) return TW_ERR_MEMORY;
     uint32_t at = 0;

@@ -28,7 +28,7 @@ tw_status node_parse(document *d, node_source source, const struct variables *va
 tw_status document_count(document *d, size_t n, struct place at, error_list *errors);
 
 /* New nodes; NULL when out of memory. Lists and maps take over the array, which is in the arena. */
-node *node_new(document *d, node_kind kind, struct place at);
+node *document_node(document *d, node_kind kind, struct place at);
 /* Sums up what is in a list or a map. TW_ERR_JOB with an error when it passes a bound. */
 tw_status node_seal(node *n, error_list *errors);
 

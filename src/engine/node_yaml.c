@@ -259,7 +259,7 @@ static tw_status on_scalar(parser *p, const yaml_event_t *event, struct place at
     node *n = NULL;
     if (!as_key || event->data.scalar.anchor) {
         TRY(document_count(p->d, 1, at, p->errors));
-        n = node_new(p->d, plain && is_null_text(value) ? NODE_NULL : NODE_SCALAR, at);
+        n = document_node(p->d, plain && is_null_text(value) ? NODE_NULL : NODE_SCALAR, at);
         if (!n) return TW_ERR_MEMORY;
         n->quoted = !plain;
         n->faulty = with_zero;
@@ -286,7 +286,7 @@ static tw_status on_alias(parser *p, const yaml_event_t *event, struct place at)
         error_list_add(p->errors, at, found ? "the alias *%.60s stands within what it names"
                                             : "there is no anchor &%.60s before this alias",
                        name);
-        node *stand_in = node_new(p->d, NODE_NULL, at);
+        node *stand_in = document_node(p->d, NODE_NULL, at);
         if (!stand_in) return TW_ERR_MEMORY;
         stand_in->faulty = true;
         value = stand_in;
@@ -301,7 +301,7 @@ static tw_status on_start(parser *p, node_kind kind, const yaml_char_t *anchor_n
     TRY(document_count(p->d, 1, at, p->errors));
     bool is_text = false;
     TRY(check_tag(p, tag, at, &is_text));
-    frame f = {.container = node_new(p->d, kind, at), .first = p->n_pendings};
+    frame f = {.container = document_node(p->d, kind, at), .first = p->n_pendings};
     if (!f.container) return TW_ERR_MEMORY;
     TRY(copy_anchor(p, anchor_name, &f.anchor));
     TRY(anchor_set(p, f.anchor, NULL, at));
@@ -470,7 +470,7 @@ static tw_status parse_events(parser *p) {
         TRY(status);
     }
     if (p->root) return TW_OK;
-    p->root = node_new(p->d, NODE_NULL, p->source.at);
+    p->root = document_node(p->d, NODE_NULL, p->source.at);
     return p->root ? TW_OK : TW_ERR_MEMORY;
 }
 
