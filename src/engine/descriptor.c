@@ -8,7 +8,7 @@
 
 #include <assert.h>
 
-#include "engine/arena.h"
+#include "base/arena.h"
 #include "engine/descriptor_internal.h"
 
 enum { parts_max = 4 };

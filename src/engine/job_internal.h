@@ -2,7 +2,7 @@
 #ifndef ENGINE_JOB_INTERNAL_H
 #define ENGINE_JOB_INTERNAL_H
 
-#include "engine/arena.h"
+#include "base/arena.h"
 #include "engine/job.h"
 
 struct job_memory {

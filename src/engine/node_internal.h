@@ -3,7 +3,7 @@
 #define ENGINE_NODE_INTERNAL_H
 
 #include "base/text.h"
-#include "engine/arena.h"
+#include "base/arena.h"
 #include "engine/node.h"
 
 struct document {

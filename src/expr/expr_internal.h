@@ -3,6 +3,7 @@
 #ifndef EXPR_EXPR_INTERNAL_H
 #define EXPR_EXPR_INTERNAL_H
 
+#include "base/arena.h"
 #include "expr/expr.h"
 #include "expr/kernel_number.h"
 
@@ -14,13 +15,6 @@
 #define CHUNK_ROWS 2048u
 #define CHUNK_WORDS (CHUNK_ROWS / 64)
 #define TEXT_VALUE_MAX (256u << 20) /* bytes: what `replace` and `concat` may make of one row */
-
-/* ---- memory of one compilation, freed at once ---- */
-typedef struct arena {
-    struct arena_block *last;
-} arena;
-void *arena_new(arena *a, size_t bytes); /* zeroed, 16-byte aligned; NULL when out of memory */
-void arena_free(arena *a);
 
 /* ---- the tree as written ---- */
 typedef enum operator_kind {

@@ -7,37 +7,6 @@
 #include "data/number_text.h"
 #include "expr/expr_internal.h"
 
-/* ---- memory ---- */
-struct arena_block {
-    struct arena_block *before;
-    size_t used, capacity;
-    _Alignas(16) uint8_t bytes[];
-};
-
-void *arena_new(arena *a, size_t bytes) {
-    bytes = (bytes + 15) & ~(size_t)15;
-    if (!a->last || a->last->capacity - a->last->used < bytes) {
-        size_t capacity = bytes > 4000 ? bytes : 4000;
-        struct arena_block *block = malloc(sizeof *block + capacity);
-        if (!block) return NULL;
-        block->before = a->last;
-        block->used = 0;
-        block->capacity = capacity;
-        a->last = block;
-    }
-    void *made = a->last->bytes + a->last->used;
-    a->last->used += bytes;
-    return memset(made, 0, bytes);
-}
-
-void arena_free(arena *a) {
-    while (a->last) {
-        struct arena_block *before = a->last->before;
-        free(a->last);
-        a->last = before;
-    }
-}
-
 /* ---- errors ---- */
 tw_status expr_error(tw_error *err, uint32_t at, const char *format, ...) {
     char message[sizeof err->message];

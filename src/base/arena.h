@@ -1,7 +1,7 @@
-/* arena.h: many small things that are freed together: the trees and bound options of a job.
+/* arena.h: many small things that are freed together: the trees of a job, a parsed expression.
  * Used by one thread at a time; what is in it may be read by many. */
-#ifndef ENGINE_ARENA_H
-#define ENGINE_ARENA_H
+#ifndef BASE_ARENA_H
+#define BASE_ARENA_H
 
 #include <stddef.h>
 
