@@ -58,7 +58,7 @@ def from_sql(name, query):
     def build(path):
         import duckdb
         connection = duckdb.connect(config={"threads": 2})
-        connection.execute("set preserve_insertion_order = true")
+        connection.execute("set preserve_insertion_order = true; set enable_progress_bar = false")
         connection.execute(f"copy ({query}) to '{path}' (header true, format csv)")
     return make(name, build)
 

@@ -14,7 +14,7 @@ BUILD = ROOT / "build"
 THREADS = 2
 ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark"]
 # DuckDB takes four fifths of the memory by itself; threads are set as for the others.
-DUCKDB = "import duckdb,sys;c=duckdb.connect(config={'threads':%d});c.execute(open(sys.argv[1]).read())" % THREADS
+DUCKDB = "import duckdb,sys;c=duckdb.connect(config={'threads':%d});c.execute('set enable_progress_bar=false');c.execute(open(sys.argv[1]).read())" % THREADS
 
 
 def thalweg(folder, job, memory="8GiB", **settings):
