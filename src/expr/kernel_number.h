@@ -62,7 +62,7 @@ typedef struct number_kernels {
     unary_function convert[NUMBER_KINDS][NUMBER_KINDS];        /* [from][to] */
     unary_function unary[UNARY_KINDS][NUMBER_KINDS];
     /* Takes values of a where the bit is 1, of b elsewhere; by the bytes of a value: 4, 8, 16.
-     * `pick` has whole words for n. */
+     * `pick` has whole words for n; `out` may be `a` or `b`. */
     void (*blend[3])(const uint64_t *pick, const void *a, bool a_constant, const void *b,
                      bool b_constant, void *out, uint32_t n);
     void (*bits_from_bytes)(const uint8_t *bytes, uint64_t *bits, uint32_t n); /* not 0: 1 */

@@ -431,7 +431,7 @@ static void blend_16(const uint64_t *pick, const void *av, bool a_constant, cons
     view *out = outv;
     for (uint32_t i = 0; i < n; i++) {
         const view *x = a + (a_constant ? 0 : i), *y = b + (b_constant ? 0 : i);
-        memcpy(out + i, pick[i >> 6] >> (i & 63) & 1 ? x : y, sizeof *out);
+        out[i] = pick[i >> 6] >> (i & 63) & 1 ? *x : *y;
     }
 }
 
