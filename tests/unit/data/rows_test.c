@@ -136,17 +136,32 @@ static bool columns_same(const column *a, const column *b, bool bits) {
     return true;
 }
 
+/* Who has a long view keeps what it points to. */
+static void check_heaps(const column *c, const buffer *heap_owner) {
+    bool some_long = false;
+    for (uint32_t i = 0; type_is_view(c->type) && i < c->rows; i++) {
+        some_long |= column_is_valid(c, i) && ((const view *)c->values)[i].size > VIEW_SMALL_MAX;
+    }
+    assert_ptr_equal(c->heap, some_long ? heap_owner : NULL);
+    for (uint32_t k = 0; k < c->n_children; k++) check_heaps(&c->children[k], heap_owner);
+}
+
 static void check_decoded(table *t, int seed, const uint32_t *selection, uint32_t n) {
     column out[columns_max], picked;
     uint32_t first = draw_below(&t->seed, t->n_columns);
     uint32_t count = 1 + draw_below(&t->seed, t->n_columns - first);
-    MUST(rows_decode(t->m, t->layout, (const uint8_t *const *)t->rows, n, first, count, NULL, out, NULL));
+    buffer *owner;
+    MUST(buffer_new(t->m, MEMORY_FLOW, 1, &owner, NULL));
+    MUST(rows_decode(t->m, t->layout, (const uint8_t *const *)t->rows, n, first, count, owner, out, NULL));
     for (uint32_t k = first; k < first + count; k++) {
         MUST(column_pick(t->m, &t->columns[k], selection, n, &picked, NULL));
         CHECK(t, seed, columns_same(&picked, &out[k - first], k >= t->n_keys));
+        check_heaps(&out[k - first], owner);
         column_clear(&picked);
         column_clear(&out[k - first]);
     }
+    assert_int_equal(owner->references, 1);
+    buffer_unref(owner);
 }
 
 static void test_there_and_back(void **state) {

@@ -230,6 +230,35 @@ static void test_taking_while_others_append(void **state) {
     }
 }
 
+/* Spills what it can all the time: what is on its way to the disk is not lost to who takes. */
+static void *presser(void *context) {
+    world *w = context;
+    while (atomic_load(&w->appending)) {
+        (void)memory_make_room(w->m, memory_limit(w->m) / 4 * 3 - 4096, NULL);
+    }
+    return NULL;
+}
+
+static void test_taking_under_pressure(void **state) {
+    for (uint64_t seed = 300; seed < 308; seed++) {
+        world w;
+        pthread_t thread;
+        set_up(&w, seed, 32 << 20);
+        w.n_threads = 2;
+        w.n_batches = 20;
+        make_seen(&w);
+        append_all(&w);
+        exchange_seal(w.x);
+        atomic_store(&w.appending, true);
+        assert_int_equal(pthread_create(&thread, NULL, presser, &w), 0);
+        for (uint32_t p = 0; p < w.n_partitions; p++) take_partition(&w, w.x, p);
+        atomic_store(&w.appending, false);
+        pthread_join(thread, NULL);
+        check_all(&w);
+        tear_down(&w);
+    }
+}
+
 static void route_again(void *context, const uint8_t *const *rows, uint32_t n, uint32_t *to) {
     for (uint32_t i = 0; i < n; i++) to[i] = partition_of(context, row_header(rows[i]));
 }
@@ -397,6 +426,7 @@ int main(void) {
         cmocka_unit_test(test_rows_larger_than_blocks),
         cmocka_unit_test(test_all_rows_come_through),
         cmocka_unit_test(test_taking_while_others_append),
+        cmocka_unit_test(test_taking_under_pressure),
         cmocka_unit_test(test_repartition),
         cmocka_unit_test(test_statistics),
         cmocka_unit_test(test_a_lost_disk),
