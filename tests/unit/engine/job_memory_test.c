@@ -41,22 +41,25 @@ static bool fails(void) {
     return true;
 }
 
-void *malloc(size_t bytes) {
+/* Seen by libc and libyaml too. */
+#define EVERYWHERE __attribute__((visibility("default")))
+
+EVERYWHERE void *malloc(size_t bytes) {
     if (fails()) return NULL;
     live++;
     return __libc_malloc(bytes);
 }
-void *calloc(size_t n, size_t bytes) {
+EVERYWHERE void *calloc(size_t n, size_t bytes) {
     if (fails()) return NULL;
     live++;
     return __libc_calloc(n, bytes);
 }
-void *realloc(void *old, size_t bytes) {
+EVERYWHERE void *realloc(void *old, size_t bytes) {
     if (fails()) return NULL;
     live += !old;
     return __libc_realloc(old, bytes);
 }
-void free(void *old) {
+EVERYWHERE void free(void *old) {
     live -= old != NULL;
     __libc_free(old);
 }
