@@ -4,7 +4,7 @@
 #define IO_FORMAT_H
 
 #include "engine/bad_records.h"
-#include "engine/plan.h"
+#include "engine/descriptor.h"
 
 /* kind, name, path ending (without compression); of two lines with one kind the first names it */
 #define FORMAT_TABLE(X)                                                                                \
@@ -62,8 +62,8 @@ typedef struct format {
 
 /* Reads FORMAT_OPTIONS. Without the option `format` the paths' endings say it (they must agree), and
  * `fallback` if none does. Whatever needs no look at data is checked; the schema may be NULL still.
- * TW_ERR_JOB after plan_error. */
-tw_status format_from_args(plan_builder *b, const args *a, const char *const *paths, size_t n_paths,
+ * TW_ERR_JOB: what is wrong is in `errors`. */
+tw_status format_from_args(error_list *errors, const args *a, const char *const *paths, size_t n_paths,
                            format_kind fallback, format *out, tw_error *err);
 void format_free(format *f); /* what it holds, not itself */
 /* The kind that a path's ending says, compression endings aside; FORMAT_KINDS: none. */

@@ -1,0 +1,210 @@
+/* text_columns.c: a loop for each type. */
+#include "io/text_columns.h"
+
+#include <stdlib.h>
+
+#include "data/number_text.h"
+#include "data/scan.h"
+#include "data/time_text.h"
+#include "data/utf8.h"
+#include "io/decode_internal.h"
+
+static tw_status add_misfit(misfits *bad, misfit one, tw_error *err) {
+    if (bad->n == bad->capacity) {
+        uint32_t capacity = bad->capacity ? bad->capacity * 2 : 16;
+        misfit *more = realloc(bad->items, capacity * sizeof *more);
+        if (!more) return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
+        bad->items = more;
+        bad->capacity = capacity;
+    }
+    bad->items[bad->n++] = one;
+    return TW_OK;
+}
+
+typedef struct extent {
+    uint32_t begin, end;
+    bool quoted;
+} extent;
+
+static inline extent field_at(const text_rows *rows, const text_column *what, uint32_t row) {
+    uint32_t i = rows->first[row] + what->field;
+    extent e = {(rows->ends + i)[-1] + 1, rows->ends[i], false};
+    if (what->last && e.end > e.begin && rows->text[e.end - 1] == '\r') e.end--;
+    if (rows->quote && e.end > e.begin && rows->text[e.begin] == rows->quote) {
+        e.begin++;
+        e.end--;
+        e.quoted = true;
+    }
+    return e;
+}
+
+static tw_status set_null(memory *m, column *c, uint32_t row, tw_error *err) {
+    if (!c->valid) TRY(column_need_valid(m, c, err));
+    column_set_null(c, row);
+    return TW_OK;
+}
+
+/* One loop over the rows: reads each field by `parse` into an array of C type `ctype`. */
+#define VALUE_LOOP(name, ctype, parse)                                                                 \
+    static tw_status name(memory *m, const text_rows *rows, const text_column *what, column *out,      \
+                          misfits *bad, tw_error *err) {                                               \
+        ctype *to = out->values;                                                                       \
+        const char *text = (const char *)rows->text;                                                   \
+        for (uint32_t r = 0; r < rows->n; r++) {                                                       \
+            extent e = field_at(rows, what, r);                                                        \
+            to[r] = 0;                                                                                 \
+            if (e.begin == e.end && !e.quoted) {                                                       \
+                TRY(set_null(m, out, r, err));                                                         \
+                continue;                                                                              \
+            }                                                                                          \
+            parse_status status = parse(text + e.begin, e.end - e.begin, &to[r]);                      \
+            if (status == PARSE_OK) continue;                                                          \
+            misfit one = {r, what->column, e.begin, e.end, status == PARSE_RANGE, false};              \
+            TRY(add_misfit(bad, one, err));                                                            \
+        }                                                                                              \
+        return TW_OK;                                                                                  \
+    }
+
+static inline parse_status parse_bool_byte(const char *p, size_t n, uint8_t *out) {
+    bool value;
+    parse_status status = parse_bool(p, n, &value);
+    if (status == PARSE_OK) *out = value;
+    return status;
+}
+
+/* Up to eight digits without a call, most whole numbers; the rest by parse_int64. Reads past the end. */
+static inline parse_status parse_int64_here(const char *p, size_t n, int64_t *out) {
+    if (n - 1 < 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        unsigned shift = (unsigned)(8 * (8 - n));
+        x = (x << shift) ^ (UINT64_C(0x3030303030303030) << shift);
+        if ((((x + UINT64_C(0x7676767676767676)) | x) & UINT64_C(0x8080808080808080)) == 0) {
+            x = x * 10 + (x >> 8);
+            const uint64_t mask = UINT64_C(0x000000ff000000ff);
+            x = (((x & mask) * UINT64_C(0x000f424000000064)) +
+                 (((x >> 16) & mask) * UINT64_C(0x0000271000000001))) >> 32;
+            *out = (int64_t)x;
+            return PARSE_OK;
+        }
+    }
+    return parse_int64(p, n, out);
+}
+
+static inline parse_status parse_int32_here(const char *p, size_t n, int32_t *out) {
+    int64_t wide;
+    parse_status status = parse_int64_here(p, n, &wide);
+    if (status != PARSE_OK) return status;
+    if (wide < INT32_MIN || wide > INT32_MAX) return PARSE_RANGE;
+    *out = (int32_t)wide;
+    return PARSE_OK;
+}
+
+VALUE_LOOP(read_bools, uint8_t, parse_bool_byte)
+VALUE_LOOP(read_int32s, int32_t, parse_int32_here)
+VALUE_LOOP(read_int64s, int64_t, parse_int64_here)
+VALUE_LOOP(read_float32s, float, parse_float32)
+VALUE_LOOP(read_float64s, double, parse_float64)
+VALUE_LOOP(read_dates, int32_t, parse_date)
+VALUE_LOOP(read_timestamps, int64_t, parse_timestamp)
+
+/* ---- strings: views into the text, but where a quote stands twice ---- */
+
+typedef struct string_loop {
+    memory *m;
+    const text_rows *rows;
+    const text_column *what;
+    column *out;
+    misfits *bad;
+    bool long_views;   /* some point into the text */
+    buffer *escaped;   /* uint32 rows with doubled quotes */
+    uint32_t n_escaped;
+    size_t escaped_bytes;
+} string_loop;
+
+static tw_status note_escaped(string_loop *l, uint32_t row, extent e, tw_error *err) {
+    if (!l->escaped) TRY(buffer_new(l->m, MEMORY_FLOW, l->rows->n * sizeof(uint32_t), &l->escaped, err));
+    ((uint32_t *)(void *)l->escaped->data)[l->n_escaped++] = row;
+    l->escaped_bytes += e.end - e.begin;
+    return TW_OK;
+}
+
+static tw_status read_views(string_loop *l, tw_error *err) {
+    const text_rows *rows = l->rows;
+    view *to = l->out->values;
+    bool check = !l->what->valid_text && l->what->type->kind == TYPE_STRING;
+    uint32_t longest = 0;
+    for (uint32_t r = 0; r < rows->n; r++) {
+        extent e = field_at(rows, l->what, r);
+        uint32_t n = e.end - e.begin;
+        const uint8_t *p = rows->text + e.begin;
+        if (check && !utf8_valid((const char *)p, n)) {
+            misfit one = {r, l->what->column, e.begin, e.end, false, true};
+            TRY(add_misfit(l->bad, one, err));
+        }
+        if (e.quoted && find_byte(p, n, rows->quote) != n) {
+            TRY(note_escaped(l, r, e, err));
+            continue;
+        }
+        to[r] = view_of(p, n);
+        longest = n > longest ? n : longest;
+        if (n == 0 && !e.quoted) TRY(set_null(l->m, l->out, r, err));
+    }
+    l->long_views = longest > VIEW_SMALL_MAX;
+    return TW_OK;
+}
+
+static uint32_t unescape(const uint8_t *from, uint32_t n, uint8_t quote, uint8_t *to) {
+    uint32_t made = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        to[made++] = from[i];
+        i += from[i] == quote;
+    }
+    return made;
+}
+
+static tw_status read_escaped(string_loop *l, buffer **heap, tw_error *err) {
+    TRY(buffer_new(l->m, MEMORY_FLOW, l->escaped_bytes, heap, err));
+    const uint32_t *list = (const uint32_t *)(const void *)l->escaped->data;
+    uint8_t *to = (*heap)->data;
+    for (uint32_t i = 0; i < l->n_escaped; i++) {
+        extent e = field_at(l->rows, l->what, list[i]);
+        uint32_t n = unescape(l->rows->text + e.begin, e.end - e.begin, l->rows->quote, to);
+        ((view *)l->out->values)[list[i]] = view_make(to, n);
+        to += n;
+    }
+    return TW_OK;
+}
+
+static tw_status read_strings(string_loop *l, buffer *owner, tw_error *err) {
+    TRY(read_views(l, err));
+    buffer *heaps[2] = {l->long_views ? owner : NULL, NULL};
+    tw_status status = l->escaped ? read_escaped(l, &heaps[1], err) : TW_OK;
+    if (status == TW_OK) status = buffer_join(heaps, 2, &l->out->heap, err);
+    buffer_unref(heaps[1]);
+    return status;
+}
+
+bool text_column_can_read(const type *t) { return t->kind <= TYPE_BINARY; }
+
+tw_status text_column_read(memory *m, const text_rows *rows, const text_column *what, buffer *owner,
+                           column *out, misfits *bad, tw_error *err) {
+    TRY(column_new(m, what->type, rows->n, out, err));
+    switch (what->type->kind) {
+    case TYPE_BOOL: return read_bools(m, rows, what, out, bad, err);
+    case TYPE_INT32: return read_int32s(m, rows, what, out, bad, err);
+    case TYPE_INT64: return read_int64s(m, rows, what, out, bad, err);
+    case TYPE_FLOAT32: return read_float32s(m, rows, what, out, bad, err);
+    case TYPE_FLOAT64: return read_float64s(m, rows, what, out, bad, err);
+    case TYPE_DATE: return read_dates(m, rows, what, out, bad, err);
+    case TYPE_TIMESTAMP: return read_timestamps(m, rows, what, out, bad, err);
+    case TYPE_STRING:
+    case TYPE_BINARY: {
+        string_loop l = {.m = m, .rows = rows, .what = what, .out = out, .bad = bad};
+        tw_status status = read_strings(&l, owner, err);
+        buffer_unref(l.escaped);
+        return status;
+    }
+    default: return error_set(err, TW_ERR_INTERNAL, "no text is read into this type");
+    }
+}
