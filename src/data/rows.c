@@ -375,6 +375,35 @@ static void encode_column(const encoding *e) {
     }
 }
 
+/* Four columns of 8-byte values without nulls at once: a row's line is touched once, not four times. */
+enum { words_at_once = 4 };
+
+static bool is_plain_word(const row_layout *l, const column *columns, uint32_t i) {
+    row_form form = l->fields[i].form;
+    return !columns[i].valid && (form == ROW_INT64 || (form == ROW_FLOAT64 && i >= l->n_keys));
+}
+
+static uint32_t plain_words(const row_layout *l, const column *columns, uint32_t first) {
+    uint32_t n = 0;
+    while (n < words_at_once && first + n < l->n && is_plain_word(l, columns, first + n)) n++;
+    return n;
+}
+
+static void encode_four(const encoding *e) {
+    const uint64_t *values[words_at_once];
+    uint32_t offsets[words_at_once];
+    for (uint32_t k = 0; k < words_at_once; k++) {
+        values[k] = e->column[k].values;
+        offsets[k] = e->field[k].offset;
+    }
+    for (uint32_t i = 0; i < e->n; i++) {
+        uint32_t row = encoding_row(e, i);
+        uint8_t *to = e->to[i];
+        uint64_t words[words_at_once] = {values[0][row], values[1][row], values[2][row], values[3][row]};
+        for (uint32_t k = 0; k < words_at_once; k++) memcpy(to + offsets[k], &words[k], 8);
+    }
+}
+
 static void encode_blanks(const row_layout *l, uint32_t n, uint8_t *const *to) {
     for (uint32_t k = 0; k < l->n_blanks; k++) {
         uint32_t at = l->blanks[k];
@@ -399,7 +428,12 @@ static void encode_rows(const row_layout *l, const column *columns, const uint32
             e.field = &l->fields[i];
             e.column = &columns[i];
             e.is_key = i < l->n_keys;
-            encode_column(&e);
+            if (plain_words(l, columns, i) == words_at_once) {
+                encode_four(&e);
+                i += words_at_once - 1;
+            } else {
+                encode_column(&e);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 enum {
     piece_rows = 8192,  /* at a time: its columns stay in the second-level cache */
     segments_max = 512,
-    chunk_rows = 512,   /* written at a time */
+    chunk_rows = 256,   /* written at a time */
 };
 
 /* Places reserved in one block for rows that follow each other in `order`. */
@@ -123,7 +123,13 @@ static void write_reserved(appending *a) {
         for (uint32_t i = 0; i < s->n; i++) {
             to[n] = s->rows + (size_t)i * stride;
             heaps[n] = heap;
-            if (has_heap) heap += a->sizes[a->written + n];
+            /* The places lie in many blocks: their lines are fetched all at once, not one by one. */
+            for (uint32_t at = 0; at < stride; at += 64) __builtin_prefetch(to[n] + at, 1);
+            if (has_heap) {
+                __builtin_prefetch(heap, 1);
+                __builtin_prefetch(heap + 64, 1);
+                heap += a->sizes[a->written + n];
+            }
             if (++n < chunk_rows) continue;
             write_chunk(a, n, to, heaps);
             n = 0;
