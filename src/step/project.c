@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "step/projection.h"
 #include "step/rows_kept.h"
 
 typedef struct project_plan {
@@ -111,42 +112,37 @@ static const operator_class project_class = {
     .free = project_free,
 };
 
-/* ---- planning: a list of output columns that grows ---- */
+/* ---- planning ---- */
 
-typedef struct output {
-    project_plan *plan;
-    const char **names;
-    const type **types;
-    uint32_t capacity;
-} output;
-
-static void output_free(output *o) {
+void projection_free(projection *o) {
     if (o->plan) project_free(&o->plan->plan);
     free(o->names);
     free(o->types);
+    *o = (projection){0};
 }
 
-static tw_status output_new(const char *name, uint32_t capacity, output *o, tw_error *err) {
-    *o = (output){.capacity = capacity};
+tw_status projection_new(const char *step, uint32_t columns_max, projection *o, tw_error *err) {
+    *o = (projection){.capacity = columns_max};
     o->plan = calloc(1, sizeof *o->plan);
-    o->names = calloc(capacity + 1, sizeof *o->names);
-    o->types = calloc(capacity + 1, sizeof *o->types);
+    o->names = calloc(columns_max + 1, sizeof *o->names);
+    o->types = calloc(columns_max + 1, sizeof *o->types);
     if (o->plan && o->names && o->types) {
-        o->plan->plan = (operator_plan){.class = &project_class, .name = name};
-        o->plan->exprs = calloc(capacity + 1, sizeof *o->plan->exprs);
-        o->plan->from = calloc(capacity + 1, sizeof *o->plan->from);
-        o->plan->needed = calloc(capacity + 1, sizeof *o->plan->needed);
+        o->plan->plan = (operator_plan){.class = &project_class, .name = step};
+        o->plan->exprs = calloc(columns_max + 1, sizeof *o->plan->exprs);
+        o->plan->from = calloc(columns_max + 1, sizeof *o->plan->from);
+        o->plan->needed = calloc(columns_max + 1, sizeof *o->plan->needed);
         if (o->plan->exprs && o->plan->from && o->plan->needed) return TW_OK;
     }
-    output_free(o);
+    projection_free(o);
     return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
 }
 
-/* A column of its own under `name`, or in place of the one that has it. */
-static void output_put(output *o, const char *name, const type *t, uint32_t from, expr *e) {
+uint32_t projection_columns(const projection *o) { return o->plan->n; }
+
+void projection_put(projection *o, const char *name, const type *t, uint32_t from, expr *e) {
     project_plan *p = o->plan;
     uint32_t at = 0;
-    while (at < p->n && strcmp(o->names[at], name) != 0) at++;
+    while (at < p->n && (!name[0] || strcmp(o->names[at], name) != 0)) at++;
     if (at == p->n) p->n++;
     else expr_free(p->exprs[at]);
     o->names[at] = name;
@@ -156,28 +152,50 @@ static void output_put(output *o, const char *name, const type *t, uint32_t from
     p->plan.rejects |= e && expr_may_fail(e);
 }
 
-static void output_copy(output *o, const schema *s, uint32_t index, const char *name) {
-    output_put(o, name, s->fields[index].type, index, NULL);
+uint32_t projection_column(projection *o, const schema *s, uint32_t from) {
+    projection_put(o, "", s->fields[from].type, from, NULL);
+    return o->plan->n - 1;
 }
 
-static tw_status output_finish(output *o, stream *s, const args *a, const char *key, tw_error *err) {
-    if (o->plan->n == 0) {
-        output_free(o);
-        return args_error(a, key, plan_errors(s->builder), "no column would be left");
+uint32_t projection_expression(projection *o, expr *e) {
+    projection_put(o, "", expr_type(e), 0, e);
+    return o->plan->n - 1;
+}
+
+static bool changes_nothing(const projection *o, const schema *s) {
+    if (o->plan->n != s->n) return false;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (o->plan->exprs[i] || o->plan->from[i] != i || strcmp(o->names[i], s->fields[i].name) != 0) return false;
+    return true;
+}
+
+tw_status projection_finish(projection *o, stream *s, tw_error *err) {
+    tw_status status = TW_OK;
+    if (!changes_nothing(o, s->schema)) {
+        schema *out;
+        status = schema_new(o->names, o->types, o->plan->n, &out, err);
+        if (status == TW_OK) {
+            operator_plan *p = &o->plan->plan;
+            o->plan = NULL;
+            status = stream_add_operator(s, p, out, err);
+            schema_unref(out);
+        }
     }
-    schema *out;
-    tw_status status = schema_new(o->names, o->types, o->plan->n, &out, err);
-    if (status == TW_OK) {
-        operator_plan *p = &o->plan->plan;
-        o->plan = NULL;
-        status = stream_add_operator(s, p, out, err);
-        schema_unref(out);
-    }
-    output_free(o);
+    projection_free(o);
     return status;
 }
 
-static tw_status put_expression(output *o, stream *s, const args *a, const char *key, const arg_item *item,
+static void output_copy(projection *o, const schema *s, uint32_t index, const char *name) {
+    projection_put(o, name, s->fields[index].type, index, NULL);
+}
+
+static tw_status output_finish(projection *o, stream *s, const args *a, const char *key, tw_error *err) {
+    if (projection_columns(o)) return projection_finish(o, s, err);
+    projection_free(o);
+    return args_error(a, key, plan_errors(s->builder), "no column would be left");
+}
+
+static tw_status put_expression(projection *o, stream *s, const args *a, const char *key, const arg_item *item,
                                 tw_error *err) {
     expr *e;
     TRY(plan_expression(s, a, key, item, &e));
@@ -186,7 +204,7 @@ static tw_status put_expression(output *o, stream *s, const args *a, const char 
         expr_free(e);
         output_copy(o, s->schema, (uint32_t)same, item->name);
     } else {
-        output_put(o, item->name, expr_type(e), 0, e);
+        projection_put(o, item->name, expr_type(e), 0, e);
     }
     return TW_OK;
 }
@@ -195,8 +213,8 @@ static tw_status put_expression(output *o, stream *s, const args *a, const char 
 static tw_status build_expressions(stream *s, const args *a, bool keep, const char *step, tw_error *err) {
     size_t n;
     const arg_item *items = args_items(a, "columns", &n);
-    output o;
-    TRY(output_new(step, (uint32_t)n + s->schema->n, &o, err));
+    projection o;
+    TRY(projection_new(step, (uint32_t)n + s->schema->n, &o, err));
     for (uint32_t i = 0; keep && i < s->schema->n; i++) output_copy(&o, s->schema, i, s->schema->fields[i].name);
     tw_status status = TW_OK;
     bool is_list = args_node(a, "columns") && args_node(a, "columns")->kind == NODE_LIST;
@@ -213,7 +231,7 @@ static tw_status build_expressions(stream *s, const args *a, bool keep, const ch
         if (one != TW_OK && one != TW_ERR_JOB) break;
     }
     if (status != TW_OK) {
-        output_free(&o);
+        projection_free(&o);
         return status;
     }
     return output_finish(&o, s, a, "columns", err);
@@ -229,8 +247,8 @@ static tw_status derive_build(stream *s, const args *a, tw_error *err) {
 static tw_status rename_build(stream *s, const args *a, tw_error *err) {
     size_t n;
     const arg_item *items = args_items(a, "columns", &n);
-    output o;
-    TRY(output_new("rename", s->schema->n, &o, err));
+    projection o;
+    TRY(projection_new("rename", s->schema->n, &o, err));
     tw_status status = TW_OK;
     for (size_t i = 0; i < n; i++)
         if (plan_column(s, a, "columns", &items[i], items[i].name) < 0) status = TW_ERR_JOB;
@@ -244,7 +262,7 @@ static tw_status rename_build(stream *s, const args *a, tw_error *err) {
             status = args_error(a, "columns", plan_errors(s->builder), "two columns would be called '%s'", name);
     }
     if (status != TW_OK) {
-        output_free(&o);
+        projection_free(&o);
         return status;
     }
     return output_finish(&o, s, a, "columns", err);
@@ -253,8 +271,8 @@ static tw_status rename_build(stream *s, const args *a, tw_error *err) {
 static tw_status drop_build(stream *s, const args *a, tw_error *err) {
     size_t n;
     const arg_item *items = args_items(a, "columns", &n);
-    output o;
-    TRY(output_new("drop", s->schema->n, &o, err));
+    projection o;
+    TRY(projection_new("drop", s->schema->n, &o, err));
     tw_status status = TW_OK;
     for (size_t i = 0; i < n; i++)
         if (plan_column(s, a, "columns", &items[i], items[i].text) < 0) status = TW_ERR_JOB;
@@ -264,7 +282,7 @@ static tw_status drop_build(stream *s, const args *a, tw_error *err) {
         if (!dropped) output_copy(&o, s->schema, c, s->schema->fields[c].name);
     }
     if (status != TW_OK) {
-        output_free(&o);
+        projection_free(&o);
         return status;
     }
     return output_finish(&o, s, a, "columns", err);
@@ -272,8 +290,8 @@ static tw_status drop_build(stream *s, const args *a, tw_error *err) {
 
 tw_status stream_convert(stream *s, schema *to, tw_error *err) {
     if (schema_equal(s->schema, to)) return TW_OK;
-    output o;
-    TRY(output_new("convert", to->n, &o, err));
+    projection o;
+    TRY(projection_new("convert", to->n, &o, err));
     tw_status status = TW_OK;
     for (uint32_t i = 0; i < to->n && status == TW_OK; i++) {
         const field *f = &to->fields[i];
@@ -289,17 +307,11 @@ tw_status stream_convert(stream *s, schema *to, tw_error *err) {
             expr *e = NULL;
             status = expr_compile(text_string(&t), s->schema, &e, err);
             text_free(&t);
-            if (status == TW_OK) output_put(&o, f->name, f->type, 0, e);
+            if (status == TW_OK) projection_put(&o, f->name, f->type, 0, e);
         }
     }
-    schema *out = schema_ref(to);
-    if (status == TW_OK) {
-        operator_plan *p = &o.plan->plan;
-        o.plan = NULL;
-        status = stream_add_operator(s, p, out, err);
-    }
-    schema_unref(out);
-    output_free(&o);
+    if (status == TW_OK) return projection_finish(&o, s, err);
+    projection_free(&o);
     return status;
 }
 

@@ -1,0 +1,501 @@
+/* aggregate_bytes.c: aggregates whose state is a run of bytes behind a view of the group's row. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "data/hash.h"
+#include "data/nested.h"
+#include "step/aggregate.h"
+
+#define STATE(type_, a, row) ((type_ *)(void *)((row) + (a)->offset))
+#define STATE_CONST(type_, a, row) ((const type_ *)(const void *)((row) + (a)->offset))
+
+static view *state_view(const aggregate *a, uint8_t *row) { return (view *)(void *)(row + a->view_offset); }
+static const view *state_view_const(const aggregate *a, const uint8_t *row) {
+    return (const view *)(const void *)(row + a->view_offset);
+}
+
+static tw_status refused(const aggregate *a, tw_error *err) {
+    /* Not TW_ERR_MEMORY: part of the batch is in, it must not be added again. */
+    return error_set(err, TW_ERR_INTERNAL, "run.memory is too small for '%s': one group's values must fit in it", a->name);
+}
+static tw_status too_large(const aggregate *a, tw_error *err) {
+    return error_set(err, TW_ERR_DATA, "'%s' of one group takes more than 4 GiB", a->name);
+}
+
+/* Copies bytes into the table and points the view at them. */
+static tw_status keep_bytes(const aggregate *a, view *to, const uint8_t *data, uint32_t size, arena_rows *arena, tw_error *err) {
+    const uint8_t *kept = data;
+    if (size > VIEW_SMALL_MAX) {
+        /* What is replaced by something no longer leaves its place to it. */
+        uint8_t *room = to->size > VIEW_SMALL_MAX && to->size >= size ? (uint8_t *)(uintptr_t)to->data : arena_rows_bytes(arena, size);
+        if (!room) return refused(a, err);
+        memmove(room, data, size);
+        kept = room;
+    }
+    *to = view_make(kept, size);
+    return TW_OK;
+}
+
+/* A value of any type as bytes; nested ones and vectors encoded, others as they are. */
+static tw_status value_bytes(const aggregate *a, const column *c, uint32_t row, arena_rows *arena, view *out, tw_error *err) {
+    if (type_is_view(c->type)) {
+        *out = ((const view *)c->values)[row];
+    } else if (type_is_nested(c->type)) {
+        size_t size = nested_bytes(c, row);
+        if (size > UINT32_MAX) return too_large(a, err);
+        uint8_t *room = arena_rows_bytes(arena, size);
+        if (!room) return refused(a, err);
+        nested_encode(c, row, false, room);
+        *out = view_make(room, (uint32_t)size);
+    } else {
+        size_t size = type_bytes(c->type);
+        *out = view_make((const uint8_t *)c->values + row * size, (uint32_t)size);
+    }
+    return TW_OK;
+}
+
+/* The other way: n values (size 0 and not valid: null) into a column. `heap` keeps their bytes. */
+static tw_status values_column(memory *m, const type *t, const view *values, const bool *valid, uint32_t n, buffer *heap,
+                               column *out, tw_error *err) {
+    if (type_is_nested(t)) return nested_decode(m, t, values, n, heap, out, err);
+    TRY(column_new(m, t, n, out, err));
+    size_t size = type_bytes(t);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *to = (uint8_t *)out->values + i * size;
+        if (type_is_view(t)) memcpy(to, &values[i], sizeof values[i]);
+        else memset(to, 0, size);
+        if (valid[i] && !type_is_view(t)) memcpy(to, view_data(&values[i]), size);
+        if (valid[i]) continue;
+        tw_status status = column_need_valid(m, out, err);
+        if (status != TW_OK) {
+            column_clear(out);
+            return status;
+        }
+        column_set_null(out, i);
+    }
+    if (type_is_view(t)) out->heap = buffer_ref(heap);
+    return TW_OK;
+}
+
+/* One value for each group, by `get`. */
+static tw_status finish_values(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                               bool (*get)(const aggregate *, const uint8_t *, view *), column *out, tw_error *err) {
+    view *values = malloc((n + 1) * sizeof *values);
+    bool *valid = malloc(n + 1);
+    tw_status status = values && valid ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for a result");
+    for (uint32_t i = 0; i < n && status == TW_OK; i++) {
+        values[i] = (view){0};
+        valid[i] = get(a, groups[i], &values[i]);
+        if (!valid[i]) values[i] = (view){0};
+    }
+    if (status == TW_OK) status = values_column(m, a->output, values, valid, n, heap, out, err);
+    free(values);
+    free(valid);
+    return status;
+}
+
+/* ---- min and max of strings and binaries; fixed state: whether there is one ---- */
+
+static tw_status extreme_take(const aggregate *a, uint8_t *group, const view *v, arena_rows *arena, tw_error *err) {
+    uint64_t *has = STATE(uint64_t, a, group);
+    view *kept = state_view(a, group);
+    if (*has) {
+        int order = view_compare(v, kept);
+        if (a->kind == AGGREGATE_MIN ? order >= 0 : order <= 0) return TW_OK;
+    }
+    *has = 1;
+    return keep_bytes(a, kept, view_data(v), v->size, arena, err);
+}
+static tw_status extreme_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+    const view *values = in->column->values;
+    for (uint32_t i = 0; i < in->n; i++)
+        if (column_is_valid(in->column, in->first + i))
+            TRY(extreme_take(a, in->groups[i], &values[in->first + i], in->arena, err));
+    return TW_OK;
+}
+static tw_status extreme_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
+    return *STATE_CONST(uint64_t, a, from) ? extreme_take(a, to, state_view_const(a, from), arena, err) : TW_OK;
+}
+static bool extreme_get(const aggregate *a, const uint8_t *group, view *out) {
+    *out = *state_view_const(a, group);
+    return *STATE_CONST(uint64_t, a, group) != 0;
+}
+static tw_status extreme_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                                column *out, tw_error *err) {
+    return finish_values(a, m, groups, n, heap, extreme_get, out, err);
+}
+const struct aggregate_functions aggregate_extreme_bytes = {extreme_add, extreme_merge, extreme_finish};
+
+/* ---- first and last of anything; fixed state ---- */
+
+typedef struct place_state {
+    uint64_t position;
+    uint64_t has; /* 1: a value, 2: a null that counts */
+} place_state;
+
+static bool place_wins(const aggregate *a, const place_state *s, uint64_t position) {
+    if (!s->has) return true;
+    return a->kind == AGGREGATE_LAST ? position >= s->position : position < s->position;
+}
+static tw_status place_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+    for (uint32_t i = 0; i < in->n; i++) {
+        uint32_t row = in->first + i;
+        bool valid = column_is_valid(in->column, row);
+        place_state *s = STATE(place_state, a, in->groups[i]);
+        if ((!valid && a->kind != AGGREGATE_FIRST_ROW) || !place_wins(a, s, in->position + row)) continue;
+        *s = (place_state){in->position + row, valid ? 1 : 2};
+        view v = {0};
+        if (valid) TRY(value_bytes(a, in->column, row, in->arena, &v, err));
+        TRY(keep_bytes(a, state_view(a, in->groups[i]), view_data(&v), v.size, in->arena, err));
+    }
+    return TW_OK;
+}
+static tw_status place_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
+    const place_state *f = STATE_CONST(place_state, a, from);
+    place_state *t = STATE(place_state, a, to);
+    if (!f->has || !place_wins(a, t, f->position)) return TW_OK;
+    *t = *f;
+    const view *v = state_view_const(a, from);
+    return keep_bytes(a, state_view(a, to), view_data(v), v->size, arena, err);
+}
+static bool place_get(const aggregate *a, const uint8_t *group, view *out) {
+    *out = *state_view_const(a, group);
+    return STATE_CONST(place_state, a, group)->has == 1;
+}
+static tw_status place_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                              column *out, tw_error *err) {
+    return finish_values(a, m, groups, n, heap, place_get, out, err);
+}
+const struct aggregate_functions aggregate_place_bytes = {place_add, place_merge, place_finish};
+
+/* ---- growing arrays: a view of the bytes in use, fixed state: the bytes there is room for ---- */
+
+static uint8_t *array_grow(const aggregate *a, uint8_t *group, uint32_t more, arena_rows *arena, tw_error *err, tw_status *status) {
+    view *v = state_view(a, group);
+    uint64_t *capacity = STATE(uint64_t, a, group);
+    uint64_t size = (uint64_t)v->size + more;
+    if (size > UINT32_MAX) {
+        *status = too_large(a, err);
+        return NULL;
+    }
+    uint8_t *data = v->size > VIEW_SMALL_MAX ? (uint8_t *)(uintptr_t)v->data : NULL;
+    if (!data || *capacity < size) {
+        uint64_t room = *capacity * 2 > size ? *capacity * 2 : size < 64 ? 64 : size;
+        uint8_t *bigger = arena_rows_bytes(arena, room);
+        if (!bigger) {
+            *status = refused(a, err);
+            return NULL;
+        }
+        memcpy(bigger, view_data(v), v->size);
+        data = bigger;
+        *capacity = room;
+    }
+    uint8_t *end = data + v->size;
+    *v = (view){.size = (uint32_t)size};
+    memcpy(v->prefix, data, 4);
+    v->data = data;
+    *status = TW_OK;
+    return end;
+}
+
+/* After bytes were written: the view's prefix must be that of its data. */
+static void array_settle(const aggregate *a, uint8_t *group) {
+    view *v = state_view(a, group);
+    if (v->size) memcpy(v->prefix, v->data, 4);
+}
+
+
+static tw_status array_append(const aggregate *a, uint8_t *group, const void *bytes, uint32_t n, arena_rows *arena, tw_error *err) {
+    tw_status status;
+    uint8_t *end = array_grow(a, group, n, arena, err, &status);
+    if (!end) return status;
+    memcpy(end, bytes, n);
+    array_settle(a, group);
+    return TW_OK;
+}
+
+/* ---- quantile: all values up to QUANTILE_KEPT, then a uniform sample of that many: those with the
+ * smallest hashes of their positions, so that it does not depend on the order of merging. By the
+ * inequality of Dvoretzky, Kiefer and Wolfowitz (1956; Massart 1990) 65,536 values are within 1 % in
+ * rank but for a chance of 4 in a million. ---- */
+
+#define QUANTILE_KEPT 65536u
+
+typedef struct ranked_value {
+    uint64_t hash;
+    double value;
+} ranked_value;
+
+/* C. A. R. Hoare's "Algorithm 65: find" (1961): the k smallest hashes to the front. */
+#define DEFINE_SELECT(name, T, LESS)                                                               \
+    static void name(T *v, size_t n, size_t k) {                                                   \
+        size_t low = 0, high = n;                                                                  \
+        while (high - low > 1) {                                                                   \
+            T x = v[low + (high - low) / 2], y = v[low], z = v[high - 1];                          \
+            T p = LESS(x, y) ? (LESS(y, z) ? y : LESS(x, z) ? z : x) : (LESS(x, z) ? x : LESS(y, z) ? z : y); \
+            size_t i = low, lt = low, gt = high;                                                   \
+            while (i < gt) {                                                                       \
+                T t = v[i];                                                                        \
+                if (LESS(t, p)) v[i++] = v[lt], v[lt++] = t;                                       \
+                else if (LESS(p, t)) v[i] = v[--gt], v[gt] = t;                                    \
+                else i++;                                                                          \
+            }                                                                                      \
+            if (k < lt) high = lt;                                                                 \
+            else if (k >= gt) low = gt;                                                            \
+            else return;                                                                           \
+        }                                                                                          \
+    }
+#define HASH_LESS(x, y) ((x).hash < (y).hash)
+#define NUMBER_LESS(x, y) ((x) < (y) || (isnan(y) && !isnan(x)))
+DEFINE_SELECT(select_hash, ranked_value, HASH_LESS)
+DEFINE_SELECT(select_number, double, NUMBER_LESS)
+
+static void quantile_trim(const aggregate *a, uint8_t *group, uint32_t when) {
+    view *v = state_view(a, group);
+    uint32_t n = v->size / sizeof(ranked_value);
+    if (n <= when) return;
+    select_hash((ranked_value *)(void *)(uintptr_t)v->data, n, QUANTILE_KEPT);
+    v->size = QUANTILE_KEPT * sizeof(ranked_value);
+    array_settle(a, group);
+}
+
+static double number_of(const column *c, uint32_t row) {
+    switch (c->type->kind) {
+    case TYPE_INT32: return ((const int32_t *)c->values)[row];
+    case TYPE_INT64: return (double)((const int64_t *)c->values)[row];
+    case TYPE_FLOAT32: return (double)((const float *)c->values)[row];
+    default: return ((const double *)c->values)[row];
+    }
+}
+static tw_status quantile_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+    for (uint32_t i = 0; i < in->n; i++) {
+        uint32_t row = in->first + i;
+        if (!column_is_valid(in->column, row)) continue;
+        ranked_value r = {hash_int((int64_t)(in->position + row)), number_of(in->column, row)};
+        TRY(array_append(a, in->groups[i], &r, sizeof r, in->arena, err));
+        quantile_trim(a, in->groups[i], 2 * QUANTILE_KEPT);
+    }
+    return TW_OK;
+}
+static tw_status quantile_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
+    const view *v = state_view_const(a, from);
+    if (v->size == 0) return TW_OK;
+    TRY(array_append(a, to, view_data(v), v->size, arena, err));
+    quantile_trim(a, to, 2 * QUANTILE_KEPT);
+    return TW_OK;
+}
+/* Between the two values around the rank, as numpy's default and SQL's percentile_cont do. */
+static double quantile_of(double *values, size_t n, double fraction) {
+    double rank = fraction * (double)(n - 1);
+    size_t k = (size_t)rank;
+    select_number(values, n, k);
+    double low = values[k], rest = rank - (double)k;
+    if (rest <= 0 || k + 1 >= n) return low;
+    double high = values[k + 1];
+    for (size_t i = k + 2; i < n; i++)
+        if (NUMBER_LESS(values[i], high)) high = values[i];
+    return low + (high - low) * rest;
+}
+static tw_status quantile_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                                 column *out, tw_error *err) {
+    double *values = malloc(QUANTILE_KEPT * 2 * sizeof *values);
+    if (!values) return error_set(err, TW_ERR_MEMORY, "out of memory for a quantile");
+    tw_status status = column_new(m, a->output, n, out, err);
+    for (uint32_t i = 0; i < n && status == TW_OK; i++) {
+        uint8_t *group = (uint8_t *)(uintptr_t)groups[i];
+        quantile_trim(a, group, QUANTILE_KEPT);
+        const view *v = state_view(a, group);
+        size_t count = v->size / sizeof(ranked_value);
+        for (size_t k = 0; k < count; k++) {
+            ranked_value r;
+            memcpy(&r, view_data(v) + k * sizeof r, sizeof r);
+            values[k] = r.value;
+        }
+        ((double *)out->values)[i] = count ? quantile_of(values, count, a->fraction) : 0;
+        if (count) continue;
+        status = column_need_valid(m, out, err);
+        if (status == TW_OK) column_set_null(out, i);
+        else column_clear(out);
+    }
+    free(values);
+    return status;
+}
+const struct aggregate_functions aggregate_quantile = {quantile_add, quantile_merge, quantile_finish};
+
+/* ---- collect: (position, size, bytes rounded up to 8) one after the other ---- */
+
+typedef struct collected {
+    uint64_t position;
+    uint64_t size;
+} collected;
+
+static size_t collected_bytes(uint64_t size) { return sizeof(collected) + ((size + 7) & ~7ull); }
+
+static tw_status collect_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+    for (uint32_t i = 0; i < in->n; i++) {
+        uint32_t row = in->first + i;
+        if (!column_is_valid(in->column, row)) continue;
+        view v;
+        TRY(value_bytes(a, in->column, row, in->arena, &v, err));
+        size_t bytes = collected_bytes(v.size);
+        if (bytes > UINT32_MAX) return too_large(a, err);
+        tw_status status;
+        uint8_t *end = array_grow(a, in->groups[i], (uint32_t)bytes, in->arena, err, &status);
+        if (!end) return status;
+        collected head = {in->position + row, v.size};
+        memset(end, 0, bytes < 64 ? bytes : 0);
+        memcpy(end, &head, sizeof head);
+        memcpy(end + sizeof head, view_data(&v), v.size);
+        array_settle(a, in->groups[i]);
+    }
+    return TW_OK;
+}
+static tw_status bytes_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
+    const view *v = state_view_const(a, from);
+    return v->size ? array_append(a, to, view_data(v), v->size, arena, err) : TW_OK;
+}
+
+typedef struct collected_place {
+    uint64_t position;
+    view value;
+} collected_place;
+
+static int by_position(const void *x, const void *y) {
+    uint64_t p = ((const collected_place *)x)->position, q = ((const collected_place *)y)->position;
+    return (p > q) - (p < q);
+}
+
+/* The items of one group, in row order, into items[]; returns how many. */
+static size_t collect_items(const view *state, collected_place *items) {
+    const uint8_t *p = view_data(state), *end = p + state->size;
+    size_t n = 0;
+    while (p < end) {
+        collected head;
+        memcpy(&head, p, sizeof head);
+        items[n++] = (collected_place){head.position, view_make(p + sizeof head, (uint32_t)head.size)};
+        p += collected_bytes(head.size);
+    }
+    qsort(items, n, sizeof *items, by_position);
+    return n;
+}
+
+static tw_status collect_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                                column *out, tw_error *err) {
+    size_t most = 0, total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        size_t bound = state_view_const(a, groups[i])->size / sizeof(collected);
+        total += bound;
+        if (bound > most) most = bound;
+    }
+    if (total > UINT32_MAX) return too_large(a, err);
+    /* What grows with the data is charged to the budget. */
+    buffer *room;
+    TRY(buffer_new(m, MEMORY_FLOW, most * sizeof(collected_place) + total * (sizeof(view) + 1) + 64, &room, err));
+    view *values = (view *)(void *)room->data;
+    collected_place *items = (collected_place *)(void *)(room->data + total * sizeof(view));
+    bool *valid = (bool *)(items + most);
+    tw_status status = column_new(m, a->output, n, out, err);
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < n && status == TW_OK; i++) {
+        size_t count = collect_items(state_view_const(a, groups[i]), items);
+        ((uint32_t *)out->values)[i] = used;
+        for (size_t k = 0; k < count; k++) {
+            valid[used] = true;
+            values[used++] = items[k].value;
+        }
+    }
+    if (status == TW_OK) {
+        ((uint32_t *)out->values)[n] = used;
+        status = column_new_children(a->output, out, err);
+        if (status == TW_OK) status = values_column(m, a->input, values, valid, used, heap, &out->children[0], err);
+        if (status != TW_OK) column_clear(out);
+    }
+    buffer_unref(room);
+    return status;
+}
+const struct aggregate_functions aggregate_collect = {collect_add, bytes_merge, collect_finish};
+
+/* ---- count_distinct: an open-addressing set of 16-byte identities: the value itself, or 128 bits of
+ * XXH3 of longer ones. The view covers all slots; fixed state: how many are used. ---- */
+
+typedef struct identity {
+    uint64_t low, high; /* high 0: an empty slot */
+} identity;
+
+static tw_status identity_of(const aggregate *a, const column *c, uint32_t row, arena_rows *arena, identity *out, tw_error *err) {
+    uint64_t bits = 0;
+    switch (c->type->kind) {
+    case TYPE_BOOL: bits = ((const uint8_t *)c->values)[row]; break;
+    case TYPE_INT32:
+    case TYPE_DATE: bits = (uint64_t)(int64_t)((const int32_t *)c->values)[row]; break;
+    case TYPE_INT64:
+    case TYPE_TIMESTAMP: bits = (uint64_t)((const int64_t *)c->values)[row]; break;
+    case TYPE_FLOAT32: bits = float32_normal_bits(((const uint32_t *)c->values)[row]); break;
+    case TYPE_FLOAT64: bits = float64_normal_bits(((const uint64_t *)c->values)[row]); break;
+    default: {
+        view v;
+        TRY(value_bytes(a, c, row, arena, &v, err));
+        XXH128_hash_t h = XXH3_128bits(view_data(&v), v.size);
+        *out = (identity){h.low64, h.high64 | 1};
+        return TW_OK;
+    }
+    }
+    *out = (identity){bits, 1};
+    return TW_OK;
+}
+
+static bool set_put(identity *slots, uint32_t n_slots, identity x) {
+    uint32_t at = (uint32_t)hash_int((int64_t)(x.low ^ x.high)) & (n_slots - 1);
+    while (slots[at].high) {
+        if (slots[at].low == x.low && slots[at].high == x.high) return false;
+        at = (at + 1) & (n_slots - 1);
+    }
+    slots[at] = x;
+    return true;
+}
+
+static tw_status set_add(const aggregate *a, uint8_t *group, identity x, arena_rows *arena, tw_error *err) {
+    view *v = state_view(a, group);
+    uint64_t *used = STATE(uint64_t, a, group);
+    uint32_t n_slots = v->size / sizeof(identity);
+    if ((*used + 1) * 4 > (uint64_t)n_slots * 3) {
+        uint64_t bigger = n_slots ? (uint64_t)n_slots * 2 : 4;
+        if (bigger * sizeof(identity) > UINT32_MAX) return too_large(a, err);
+        identity *fresh = (identity *)(void *)arena_rows_bytes(arena, bigger * sizeof *fresh);
+        if (!fresh) return refused(a, err);
+        memset(fresh, 0, bigger * sizeof *fresh);
+        const identity *old = n_slots ? (const identity *)(const void *)v->data : NULL;
+        for (uint32_t i = 0; i < n_slots; i++)
+            if (old[i].high) set_put(fresh, (uint32_t)bigger, old[i]);
+        *v = view_make((const uint8_t *)fresh, (uint32_t)(bigger * sizeof *fresh));
+        n_slots = (uint32_t)bigger;
+    }
+    *used += set_put((identity *)(void *)(uintptr_t)v->data, n_slots, x);
+    array_settle(a, group);
+    return TW_OK;
+}
+static tw_status distinct_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+    for (uint32_t i = 0; i < in->n; i++) {
+        if (!column_is_valid(in->column, in->first + i)) continue;
+        identity x;
+        TRY(identity_of(a, in->column, in->first + i, in->arena, &x, err));
+        TRY(set_add(a, in->groups[i], x, in->arena, err));
+    }
+    return TW_OK;
+}
+static tw_status distinct_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
+    const view *v = state_view_const(a, from);
+    for (uint32_t i = 0; i < v->size / sizeof(identity); i++) {
+        identity x;
+        memcpy(&x, v->data + i * sizeof x, sizeof x);
+        if (x.high) TRY(set_add(a, to, x, arena, err));
+    }
+    return TW_OK;
+}
+static tw_status distinct_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                                 column *out, tw_error *err) {
+    TRY(column_new(m, a->output, n, out, err));
+    for (uint32_t i = 0; i < n; i++) ((int64_t *)out->values)[i] = (int64_t)*STATE_CONST(uint64_t, a, groups[i]);
+    return TW_OK;
+}
+const struct aggregate_functions aggregate_distinct = {distinct_add, distinct_merge, distinct_finish};

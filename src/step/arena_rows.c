@@ -1,0 +1,101 @@
+#include "step/arena_rows.h"
+
+#include <stdlib.h>
+
+#define CHUNK_BYTES_MIN ((size_t)16 << 10)
+#define CHUNK_BYTES_MAX ((size_t)2 << 20)
+
+void arena_rows_init(arena_rows *a, memory *m, const row_layout *l) {
+    *a = (arena_rows){.memory = m, .layout = l};
+}
+
+void arena_rows_clear(arena_rows *a) {
+    for (uint32_t i = 0; i < a->n_chunks; i++) buffer_unref(a->chunks[i]);
+    for (uint32_t i = 0; i < a->n_heaps; i++) buffer_unref(a->heaps[i]);
+    free(a->chunks);
+    free(a->chunk_counts);
+    free(a->heaps);
+    bool may = a->may_make_room;
+    arena_rows_init(a, a->memory, a->layout);
+    a->may_make_room = may;
+}
+
+/* Grows an array for one more item; powers of two. */
+static bool grow(void *array, uint32_t n, size_t size) {
+    void **p = array;
+    if (n & (n - 1)) return true;
+    void *bigger = realloc(*p, (n ? (size_t)n * 2 : 1) * size);
+    if (!bigger) return false;
+    *p = bigger;
+    return true;
+}
+
+static buffer *get(arena_rows *a, size_t bytes) {
+    buffer *b = buffer_try(a->memory, bytes);
+    while (!b && a->may_make_room) {
+        if (memory_make_room(a->memory, bytes, NULL) != TW_OK) return NULL;
+        b = buffer_try(a->memory, bytes);
+    }
+    if (b) a->bytes += b->capacity;
+    return b;
+}
+
+/* Chunks double, so that a small table is small and a large one has few. */
+static size_t next_bytes(size_t so_far) {
+    return so_far < CHUNK_BYTES_MIN ? CHUNK_BYTES_MIN : so_far > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : so_far;
+}
+
+static bool add_chunk(arena_rows *a, uint32_t rows_min) {
+    size_t stride = a->layout->stride;
+    size_t bytes = next_bytes(a->n * stride);
+    if (bytes < rows_min * stride) bytes = rows_min * stride;
+    if (!grow(&a->chunks, a->n_chunks, sizeof *a->chunks) ||
+        !grow(&a->chunk_counts, a->n_chunks, sizeof *a->chunk_counts))
+        return false;
+    buffer *b = get(a, bytes);
+    if (!b) return false;
+    if (a->n_chunks) a->chunk_counts[a->n_chunks - 1] = a->last_used;
+    a->chunks[a->n_chunks++] = b;
+    a->chunk_rows = (uint32_t)(bytes / stride);
+    a->last_used = 0;
+    return true;
+}
+
+uint8_t *arena_rows_new(arena_rows *a) {
+    if (a->last_used == a->chunk_rows && !add_chunk(a, 1)) return NULL;
+    uint8_t *row = a->chunks[a->n_chunks - 1]->data + (size_t)a->last_used * a->layout->stride;
+    a->last_used++;
+    a->n++;
+    return row;
+}
+
+static bool add_heap(arena_rows *a, size_t bytes) {
+    size_t size = next_bytes(a->n_heaps ? a->heaps[a->n_heaps - 1]->size * 2 : 0);
+    if (size < bytes) size = bytes;
+    if (!grow(&a->heaps, a->n_heaps, sizeof *a->heaps)) return false;
+    buffer *b = get(a, size);
+    if (!b) return false;
+    a->heaps[a->n_heaps++] = b;
+    a->heap_used = 0;
+    return true;
+}
+
+uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes) {
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (!a->n_heaps || a->heaps[a->n_heaps - 1]->size - a->heap_used < bytes)
+        if (!add_heap(a, bytes)) return NULL;
+    uint8_t *p = a->heaps[a->n_heaps - 1]->data + a->heap_used;
+    a->heap_used += bytes;
+    return p;
+}
+
+bool arena_rows_reserve(arena_rows *a, uint32_t rows, size_t bytes) {
+    if (a->chunk_rows - a->last_used < rows && !add_chunk(a, rows)) return false;
+    if (bytes && (!a->n_heaps || a->heaps[a->n_heaps - 1]->size - a->heap_used < bytes))
+        return add_heap(a, bytes);
+    return true;
+}
+
+tw_status arena_rows_heap(const arena_rows *a, buffer **out, tw_error *err) {
+    return buffer_join(a->heaps, a->n_heaps, out, err);
+}

@@ -1,0 +1,40 @@
+/* arena_rows.h: rows of one layout that never move, and an arena for what their views point to: the
+ * body of a hash table. All of it is charged to MEMORY_STATE. Used by one thread at a time. */
+#ifndef STEP_ARENA_ROWS_H
+#define STEP_ARENA_ROWS_H
+
+#include "data/rows.h"
+
+typedef struct arena_rows {
+    memory *memory;
+    const row_layout *layout;
+    buffer **chunks;      /* of rows */
+    uint32_t n_chunks;
+    uint32_t chunk_rows;  /* rows in the last chunk */
+    uint32_t last_used;   /* of them */
+    uint32_t *chunk_counts;
+    uint64_t n;           /* rows in all */
+    buffer **heaps;
+    uint32_t n_heaps;
+    size_t heap_used;     /* of the last heap */
+    size_t bytes;         /* charged */
+    bool may_make_room;   /* asks others to spill when refused; else refusal is final */
+} arena_rows;
+
+void arena_rows_init(arena_rows *a, memory *m, const row_layout *l);
+void arena_rows_clear(arena_rows *a); /* frees everything; may be used again */
+/* Room for at least one more row; NULL with TW_ERR_MEMORY when refused. */
+uint8_t *arena_rows_new(arena_rows *a);
+/* `bytes` of heap, 8-byte aligned; NULL when refused. */
+uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes);
+/* Makes sure that `rows` and `bytes` can be had without being refused. False: refused. */
+bool arena_rows_reserve(arena_rows *a, uint32_t rows, size_t bytes);
+/* Calls f for each run of rows. */
+static inline uint32_t arena_rows_chunk(const arena_rows *a, uint32_t chunk, uint8_t **rows) {
+    *rows = a->chunks[chunk]->data;
+    return chunk + 1 == a->n_chunks ? a->last_used : a->chunk_counts[chunk];
+}
+/* One handle on all heaps, with a reference; NULL if there are none. */
+tw_status arena_rows_heap(const arena_rows *a, buffer **out, tw_error *err);
+
+#endif

@@ -1,0 +1,216 @@
+/* group and distinct. */
+#include <stdlib.h>
+
+#include "step/group_state.h"
+#include "step/projection.h"
+
+/* A group step being planned: the columns of its input (keys, then arguments) and of its output. */
+typedef struct group_plan {
+    projection input;
+    const char **names; /* of the output */
+    const type **types;
+    uint32_t n_keys, n;
+    aggregate *aggregates;
+    uint32_t n_aggregates;
+} group_plan;
+
+static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
+
+static void group_plan_free(group_plan *g) {
+    projection_free(&g->input);
+    free(g->names);
+    free(g->types);
+    free(g->aggregates);
+}
+
+static tw_status group_plan_new(const char *step, uint32_t columns_max, group_plan *g, tw_error *err) {
+    *g = (group_plan){0};
+    TRY(projection_new(step, columns_max, &g->input, err));
+    g->names = calloc(columns_max + 1, sizeof *g->names);
+    g->types = calloc(columns_max + 1, sizeof *g->types);
+    g->aggregates = calloc(columns_max + 1, sizeof *g->aggregates);
+    if (g->names && g->types && g->aggregates) return TW_OK;
+    group_plan_free(g);
+    return no_memory(err);
+}
+
+static tw_status add_key(group_plan *g, stream *s, const args *a, const char *key, const arg_item *item, uint32_t from) {
+    const field *f = &s->schema->fields[from];
+    char name[64];
+    if (type_is_nested(f->type))
+        return error_list_add(plan_errors(s->builder), item ? item->at : args_place(a, key),
+                              "column '%s' is %s, which cannot be a key", f->name, type_name(f->type, name, sizeof name));
+    for (uint32_t i = 0; i < g->n_keys; i++)
+        if (strcmp(g->names[i], f->name) == 0) return TW_OK; /* named twice */
+    projection_column(&g->input, s->schema, from);
+    g->names[g->n] = f->name;
+    g->types[g->n++] = f->type;
+    g->n_keys++;
+    return TW_OK;
+}
+
+/* Appends the argument of an aggregate to the input; takes over `e`. */
+static void add_aggregate(group_plan *g, const char *name, const aggregate *a, int from, expr *e, const schema *s) {
+    g->aggregates[g->n_aggregates] = *a;
+    aggregate *kept = &g->aggregates[g->n_aggregates++];
+    kept->name = name;
+    if (a->input) kept->column = from >= 0 ? projection_column(&g->input, s, (uint32_t)from) : projection_expression(&g->input, e);
+    g->names[g->n] = name;
+    g->types[g->n++] = a->output;
+}
+
+static struct place place_in_item(const arg_item *item, uint64_t byte) {
+    return item->value ? node_place_within(item->value, byte) : item->at;
+}
+
+static tw_status parse_aggregate(group_plan *g, stream *s, const arg_item *item, tw_error *err) {
+    error_list *errors = plan_errors(s->builder);
+    for (uint32_t i = 0; i < g->n; i++)
+        if (strcmp(g->names[i], item->name) == 0)
+            return error_list_add(errors, item->name_at, "there is a column '%s' already", item->name);
+    aggregate a = {0};
+    aggregate_kind kind;
+    char *argument;
+    uint32_t argument_at;
+    tw_error wrong = {0};
+    tw_status status = aggregate_parse(item->text, &kind, &argument, &argument_at, &a.fraction, &wrong);
+    if (status != TW_OK) {
+        if (status != TW_ERR_JOB) return error_set(err, status, "%s", wrong.message);
+        return error_list_add(errors, place_in_item(item, wrong.column ? wrong.column : 1), "%s", wrong.message);
+    }
+    expr *e = NULL;
+    int from = -1;
+    if (kind != AGGREGATE_COUNT_ROWS) {
+        status = expr_compile(argument, s->schema, &e, &wrong);
+        if (status == TW_ERR_JOB)
+            error_list_add(errors, place_in_item(item, argument_at + (wrong.column ? wrong.column : 1)), "%s", wrong.message);
+    }
+    free(argument);
+    if (status != TW_OK) return status;
+    status = aggregate_init(&a, kind, e ? expr_type(e) : NULL, &wrong);
+    if (status != TW_OK) {
+        expr_free(e);
+        return error_list_add(errors, item->at, "%s", wrong.message);
+    }
+    if (e && (from = expr_is_column(e)) >= 0) {
+        expr_free(e);
+        e = NULL;
+    }
+    add_aggregate(g, item->name, &a, from, e, s->schema);
+    return TW_OK;
+}
+
+/* Puts projection, sink and source in place; `g` is used up. */
+static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, tw_error *err) {
+    schema *out = NULL;
+    group_shape *shape = NULL;
+    sink *k;
+    source *from;
+    tw_status status = projection_finish(&g->input, s, err);
+    if (status == TW_OK) status = schema_new(g->names, g->types, g->n, &out, err);
+    if (status == TW_OK) status = group_shape_new(g->types, g->n_keys, g->aggregates, g->n_aggregates, &shape, err);
+    if (status == TW_OK) {
+        g->aggregates = NULL;
+        status = group_state_create(step, shape, out, &k, &from, err);
+    }
+    if (status == TW_OK) status = stream_break(s, k, from, out, err);
+    schema_unref(out);
+    group_plan_free(g);
+    return status;
+}
+
+/* Names in the schema outlive the aggregates that point to them: the state holds the schema. */
+static tw_status group_build(stream *s, const args *a, tw_error *err) {
+    size_t n_keys, n_aggregates;
+    const arg_item *keys = args_items(a, "by", &n_keys), *aggregates = args_items(a, "aggregate", &n_aggregates);
+    if (n_keys + n_aggregates == 0) return args_error(a, "by", plan_errors(s->builder), "no column would be left");
+    group_plan g;
+    TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates), &g, err));
+    tw_status status = TW_OK;
+    for (size_t i = 0; i < n_keys; i++) {
+        int from = plan_column(s, a, "by", &keys[i], keys[i].text);
+        tw_status one = from < 0 ? TW_ERR_JOB : add_key(&g, s, a, "by", &keys[i], (uint32_t)from);
+        if (one != TW_OK) status = one;
+    }
+    for (size_t i = 0; i < n_aggregates; i++) {
+        tw_status one = parse_aggregate(&g, s, &aggregates[i], err);
+        if (one != TW_OK) status = one;
+        if (one != TW_OK && one != TW_ERR_JOB) break;
+    }
+    if (status != TW_OK) {
+        group_plan_free(&g);
+        return status;
+    }
+    schema *before = schema_ref(s->schema); /* holds the keys' names */
+    status = group_plan_finish(&g, s, "group", err);
+    schema_unref(before);
+    return status;
+}
+
+static bool is_key(const arg_item *keys, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(keys[i].text, name) == 0) return true;
+    return n == 0;
+}
+
+/* Keys, and of every other column its value in the first row with that key. */
+static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
+    size_t n_keys;
+    const arg_item *keys = args_items(a, "on", &n_keys);
+    group_plan g;
+    TRY(group_plan_new("distinct", s->schema->n + (uint32_t)n_keys, &g, err));
+    schema *before = schema_ref(s->schema);
+    tw_status status = TW_OK;
+    for (uint32_t i = 0; i < (n_keys ? n_keys : before->n); i++) {
+        const arg_item *item = n_keys ? &keys[i] : NULL;
+        int from = item ? plan_column(s, a, "on", item, item->text) : (int)i;
+        tw_status one = from < 0 ? TW_ERR_JOB : add_key(&g, s, a, "on", item, (uint32_t)from);
+        if (one != TW_OK) status = one;
+    }
+    for (uint32_t i = 0; i < before->n && status == TW_OK; i++) {
+        if (is_key(keys, n_keys, before->fields[i].name)) continue;
+        aggregate first = {0};
+        status = aggregate_init(&first, AGGREGATE_FIRST_ROW, before->fields[i].type, err);
+        if (status == TW_OK) add_aggregate(&g, before->fields[i].name, &first, (int)i, NULL, before);
+    }
+    if (status == TW_OK) status = group_plan_finish(&g, s, "distinct", err);
+    else group_plan_free(&g);
+    if (status == TW_OK) status = stream_convert(s, before, err); /* the order of columns as it was */
+    schema_unref(before);
+    return status;
+}
+
+static const option group_options[] = {
+    {"by", OPTION_COLUMNS, OPTION_OR_ONE, "the columns that make a group; [] gives one row"},
+    {"aggregate", OPTION_EXPRESSION_MAP, 0, "{name: aggregate, ...}"},
+};
+const step_descriptor step_group = {
+    .descriptor = {.name = "group",
+                   .summary = "one row for each group of equal keys",
+                   .options = group_options,
+                   .n_options = COUNT_OF(group_options),
+                   .details =
+                       "Aggregates: count, count(x), count_distinct(x), sum(x), min(x), max(x), mean(x), stddev(x), "
+                       "variance(x), first(x), last(x), quantile(x, 0.99), collect(x), where x is a column or an "
+                       "expression. They skip nulls; count alone counts rows. No values give null for sum, mean, min "
+                       "and max, fewer than two for stddev and variance, which divide by n - 1. An integer sum that "
+                       "does not fit int64 is an error. quantile is exact up to 65536 values in a group, within 1 % in "
+                       "rank beyond. first, last and collect follow row order.\n\n"
+                       "Null is a key of its own. The rows of the result have no order.",
+                   .example = "- group: {by: [carrier], aggregate: {n: count, delay: mean(dep_delay)}}"},
+    .build = group_build,
+};
+
+static const option distinct_options[] = {
+    {"on", OPTION_COLUMNS, OPTION_OR_ONE, "the columns that must differ", .default_note = "all columns"},
+};
+const step_descriptor step_distinct = {
+    .descriptor = {.name = "distinct",
+                   .summary = "the first row of each group of equal rows",
+                   .options = distinct_options,
+                   .n_options = COUNT_OF(distinct_options),
+                   .shorthand = "on",
+                   .details = "Null equals null here. The rows of the result have no order.",
+                   .example = "- distinct: [user_id]"},
+    .build = distinct_build,
+};
