@@ -81,7 +81,7 @@ def cases(quick):
             name.split()[0], name,
             {"thalweg": lambda folder, steps=steps: engines.thalweg(folder, job(path, steps)),
              "duckdb": lambda folder, query=query: engines.duckdb(folder, sql(path, query))},
-            near_medians() if median else same_tables(), path.stat().st_size, "B",
+            near_medians(quick) if median else same_tables(), path.stat().st_size, "B",
         )
 
     def all_questions(folder):
@@ -98,7 +98,7 @@ def cases(quick):
         asked = [f"copy ({query}) to 'q{n}.csv' (header true);" for n, (_, steps, query) in enumerate(QUESTIONS) if steps is not None]
         return engines.duckdb(folder, load + "\n".join(asked))
 
-    checks = {n: near_medians() if n == 5 else same_tables() for n, (_, steps, _) in enumerate(QUESTIONS) if steps is not None}
+    checks = {n: near_medians(quick) if n == 5 else same_tables() for n, (_, steps, _) in enumerate(QUESTIONS) if steps is not None}
 
     def verify(engine, folder, figures):
         for number, check in checks.items():
@@ -111,8 +111,8 @@ def cases(quick):
                        lambda f: f["thalweg"]["wall_seconds"] <= f["duckdb"]["wall_seconds"], ("thalweg", "duckdb"))])
 
 
-def near_medians():
-    """Same keys and standard deviations; medians of a uniform column within 1 % in rank are within 1 in value."""
+def near_medians(quick):
+    """Same keys and standard deviations; medians of 1,000 uniform values below 100, within 1 % in rank, differ by about 1."""
     from answers import rows
     from case import expect
     first = {}
@@ -122,6 +122,6 @@ def near_medians():
         other = first.setdefault("rows", found)
         expect(found.keys() == other.keys(), "keys of q6")
         for key, (median, deviation) in found.items():
-            expect(abs(median - other[key][0]) < 4 and abs(deviation - other[key][1]) < 1e-6, f"q6 {key} {median} {other[key]}")
+            expect(abs(median - other[key][0]) < (2 if not quick else 30) and abs(deviation - other[key][1]) < 1e-6, f"q6 {key} {median} {other[key]}")
         return "medians within the rank that is promised"
     return check
