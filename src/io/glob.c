@@ -1,0 +1,239 @@
+#include "io/glob.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/text.h"
+
+enum { PATHS_MAX = 10000000 };
+
+typedef struct search {
+    path_list *found;
+    size_t room;
+    struct text path;      /* of the folder at hand with its slash, or "" */
+    tw_error *err;
+    const char *pattern; /* the whole of it, for messages */
+} search;
+
+static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "the system's memory is used up"); }
+
+static tw_status add_path(search *s, const char *path) {
+    path_list *l = s->found;
+    if (l->n == PATHS_MAX)
+        return error_set(s->err, TW_ERR_JOB, "'%s' names more than %d files", s->pattern, PATHS_MAX);
+    if (l->n == s->room) {
+        size_t room = s->room ? s->room * 2 : 64;
+        char **more = realloc(l->paths, room * sizeof *more);
+        if (!more) return no_memory(s->err);
+        l->paths = more;
+        s->room = room;
+    }
+    l->paths[l->n] = strdup(path);
+    if (!l->paths[l->n]) return no_memory(s->err);
+    l->n++;
+    return TW_OK;
+}
+
+static bool is_magic(const char *name, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strchr("*?[\\", name[i])) return true;
+    return false;
+}
+
+static tw_status find(search *s, const char *rest);
+
+/* Goes on with `rest` in the folder `name` of the one at hand. */
+static tw_status descend(search *s, const char *name, size_t n, const char *rest) {
+    size_t length = s->path.length;
+    text_append(&s->path, name, n);
+    text_append_char(&s->path, '/');
+    if (s->path.failed) return no_memory(s->err);
+    tw_status status = s->path.length < PATH_MAX ? find(s, rest) : TW_OK;
+    text_truncate(&s->path, length);
+    return status;
+}
+
+static tw_status take_file(search *s, const char *name) {
+    size_t length = s->path.length;
+    struct stat info;
+    text_append_string(&s->path, name);
+    if (s->path.failed) return no_memory(s->err);
+    tw_status status = TW_OK;
+    if (stat(text_string(&s->path), &info) == 0 && !S_ISDIR(info.st_mode)) status = add_path(s, text_string(&s->path));
+    text_truncate(&s->path, length);
+    return status;
+}
+
+typedef struct names {
+    char **items;
+    bool *folder; /* itself, not through a link */
+    bool *other;  /* it may lead to one: a link, or not known */
+    size_t n;
+} names;
+
+static void names_free(names *l) {
+    for (size_t i = 0; i < l->n; i++) free(l->items[i]);
+    free(l->items);
+    free(l->folder);
+    free(l->other);
+}
+
+static bool add_name(names *l, const struct dirent *e) {
+    if ((l->n & (l->n - 1)) == 0) {
+        size_t room = l->n ? l->n * 2 : 1;
+        char **items = realloc(l->items, room * sizeof *items);
+        if (items) l->items = items;
+        bool *folder = realloc(l->folder, room);
+        if (folder) l->folder = folder;
+        bool *other = realloc(l->other, room);
+        if (other) l->other = other;
+        if (!items || !folder || !other) return false;
+    }
+    l->items[l->n] = strdup(e->d_name);
+    if (!l->items[l->n]) return false;
+    l->folder[l->n] = e->d_type == DT_DIR;
+    l->other[l->n++] = e->d_type == DT_LNK || e->d_type == DT_UNKNOWN;
+    return true;
+}
+
+/* The names in the folder at hand; none if there is no such folder. */
+static tw_status list_names(search *s, names *out) {
+    const char *path = s->path.length ? text_string(&s->path) : ".";
+    DIR *folder = opendir(path);
+    if (!folder && (errno == ENOENT || errno == ENOTDIR)) return TW_OK;
+    if (!folder) {
+        error_io(s->err, errno, "cannot look for '%s' in '%s'", s->pattern, path);
+        return TW_ERR_IO;
+    }
+    tw_status status = TW_OK;
+    struct dirent *e;
+    for (errno = 0; status == TW_OK && (e = readdir(folder)); errno = 0) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        if (!add_name(out, e)) status = no_memory(s->err);
+    }
+    if (status == TW_OK && errno) status = error_io(s->err, errno, "cannot look for '%s' in '%s'", s->pattern, path);
+    closedir(folder);
+    return status;
+}
+
+/* Not through links, which might lead round in circles. */
+static bool is_real_folder(search *s, const names *l, size_t i) {
+    if (l->folder[i] || !l->other[i]) return l->folder[i];
+    size_t length = s->path.length;
+    struct stat info;
+    text_append_string(&s->path, l->items[i]);
+    bool is = !s->path.failed && lstat(text_string(&s->path), &info) == 0 && S_ISDIR(info.st_mode);
+    text_truncate(&s->path, length);
+    return is;
+}
+
+/* `**` and what follows it: here, and in every folder below. */
+static tw_status find_deep(search *s, const char *rest) {
+    TRY(find(s, rest));
+    names l = {0};
+    tw_status status = list_names(s, &l);
+    for (size_t i = 0; i < l.n && status == TW_OK; i++) {
+        if (l.items[i][0] == '.' || !is_real_folder(s, &l, i)) continue;
+        size_t length = s->path.length;
+        text_append_string(&s->path, l.items[i]);
+        text_append_char(&s->path, '/');
+        if (s->path.failed) status = no_memory(s->err);
+        else if (s->path.length < PATH_MAX) status = find_deep(s, rest);
+        text_truncate(&s->path, length);
+    }
+    names_free(&l);
+    return status;
+}
+
+static tw_status find_matches(search *s, const char *name, const char *rest) {
+    names l = {0};
+    tw_status status = list_names(s, &l);
+    for (size_t i = 0; i < l.n && status == TW_OK; i++) {
+        if (fnmatch(name, l.items[i], FNM_PERIOD) != 0) continue;
+        if (!rest) status = take_file(s, l.items[i]);
+        else if (l.folder[i] || l.other[i]) status = descend(s, l.items[i], strlen(l.items[i]), rest);
+    }
+    names_free(&l);
+    return status;
+}
+
+/* `rest`: what of the pattern is left, from the folder at hand on. */
+static tw_status find(search *s, const char *rest) {
+    while (*rest == '/') rest++;
+    size_t n = strcspn(rest, "/");
+    const char *after = rest[n] ? rest + n + 1 : NULL;
+    if (n == 2 && !memcmp(rest, "**", 2)) return find_deep(s, after ? after : "*");
+    char *name = strndup(rest, n);
+    if (!name) return no_memory(s->err);
+    tw_status status;
+    if (is_magic(name, n)) status = find_matches(s, name, after);
+    else if (after) status = descend(s, name, n, after);
+    else status = n ? take_file(s, name) : TW_OK;
+    free(name);
+    return status;
+}
+
+static tw_status find_pattern(search *s) {
+    const char *pattern = s->pattern;
+    struct stat info;
+    if (!*pattern) return error_set(s->err, TW_ERR_JOB, "a path is empty");
+    bool there = stat(pattern, &info) == 0;
+    if (there && S_ISDIR(info.st_mode))
+        return error_set(s->err, TW_ERR_JOB, "'%s' is a folder: '%s%s*' are the files in it, '%s%s**' those below too",
+                         pattern, pattern, pattern[strlen(pattern) - 1] == '/' ? "" : "/", pattern,
+                         pattern[strlen(pattern) - 1] == '/' ? "" : "/");
+    if (there) return add_path(s, pattern);
+    int e = errno;
+    if (!is_magic(pattern, strlen(pattern))) {
+        error_io(s->err, e, "cannot read '%s'", pattern);
+        return TW_ERR_JOB;
+    }
+    size_t before = s->found->n;
+    s->path.length = 0;
+    if (*pattern == '/') text_append_char(&s->path, '/');
+    tw_status status = find(s, pattern);
+    if (status == TW_ERR_IO) return TW_ERR_JOB;
+    if (status == TW_OK && s->found->n == before)
+        return error_set(s->err, TW_ERR_JOB, "no file matches '%s'", pattern);
+    return status;
+}
+
+static int compare_paths(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void sort_paths(path_list *l) {
+    if (l->n < 2) return;
+    qsort(l->paths, l->n, sizeof *l->paths, compare_paths);
+    size_t kept = 1;
+    for (size_t i = 1; i < l->n; i++) {
+        if (strcmp(l->paths[i], l->paths[kept - 1])) l->paths[kept++] = l->paths[i];
+        else free(l->paths[i]);
+    }
+    l->n = kept;
+}
+
+tw_status glob_paths(const char *const *patterns, size_t n, path_list *out, size_t *wrong, tw_error *err) {
+    *out = (path_list){0};
+    search s = {.found = out, .err = err};
+    tw_status status = TW_OK;
+    for (size_t i = 0; i < n && status == TW_OK; i++) {
+        s.pattern = patterns[i];
+        status = find_pattern(&s);
+        *wrong = i;
+    }
+    text_free(&s.path);
+    if (status == TW_OK) sort_paths(out);
+    else path_list_free(out);
+    return status;
+}
+
+void path_list_free(path_list *l) {
+    for (size_t i = 0; i < l->n; i++) free(l->paths[i]);
+    free(l->paths);
+    *l = (path_list){0};
+}
