@@ -12,7 +12,7 @@ typedef struct planner {
     expr *e;
     size_t bytes; /* of the scratch, so far */
     size_t *unused[3]; /* pieces for values of 4, 8, 16 bytes that nobody needs now */
-    uint32_t n_unused[3];
+    uint32_t n_unused[3], kept_back[3]; /* the first of them are for others */
     uint32_t nodes;
 } planner;
 
@@ -64,10 +64,37 @@ static void release_child(planner *p, node *child) {
     p->unused[c][p->n_unused[c]++] = child->values_at;
 }
 
+static void take_values(planner *p, node *x) {
+    if (!needs_values(x) || x == p->e->root) return;
+    int c = width_class(x);
+    x->own_values = true;
+    if (!x->shared && p->n_unused[c] > p->kept_back[c]) x->values_at = p->unused[c][--p->n_unused[c]];
+    else x->values_at = place(p, (size_t)CHUNK_ROWS * (4u << c));
+}
+
+static void plan_places(planner *p, node *x);
+
 static void plan_node(planner *p, node *x) {
     if (x->planned) return;
     x->planned = true;
     x->shared = x->uses > 1 && x->n > 0;
+    if (!x->shared) {
+        plan_places(p, x);
+        return;
+    }
+    /* Below a shared node nothing is reused by others: it is computed when the first of its readers
+     * is evaluated for some row, which need not be the first that stands in the tree. */
+    uint32_t before[3];
+    memcpy(before, p->kept_back, sizeof before);
+    memcpy(p->kept_back, p->n_unused, sizeof before);
+    plan_places(p, x);
+    memcpy(p->n_unused, p->kept_back, sizeof before);
+    memcpy(p->kept_back, before, sizeof before);
+}
+
+static void plan_places(planner *p, node *x) {
+    /* coalesce writes its values while children are still to be computed, all others after them */
+    if (x->kind == NODE_COALESCE) take_values(p, x);
     for (uint32_t i = 0; i < x->n; i++) plan_node(p, x->children[i]);
     if (node_is_bool(x)) x->bits_at = place(p, BITMAP_BYTES);
     if (x->n) x->valid_at = place(p, BITMAP_BYTES);
@@ -79,12 +106,7 @@ static void plan_node(planner *p, node *x) {
         x->values_at = child->values_at;
         return;
     }
-    if (needs_values(x) && x != p->e->root) {
-        int c = width_class(x);
-        x->own_values = true;
-        if (!x->shared && p->n_unused[c]) x->values_at = p->unused[c][--p->n_unused[c]];
-        else x->values_at = place(p, (size_t)CHUNK_ROWS * (4u << c));
-    }
+    if (x->kind != NODE_COALESCE) take_values(p, x);
     for (uint32_t i = 0; i < x->n; i++) release_child(p, x->children[i]); /* f(x, x): x is shared */
 }
 

@@ -281,11 +281,19 @@ static tw_status run_coalesce(run *r, const node *x, const uint64_t *mask, vec *
 }
 
 /* ---- nodes that several others read ---- */
-static bool memo_serves(const run *r, const memo *m, const uint64_t *mask) {
-    if (m->serial != r->s->serial) return false;
+/* Whether the last values serve these rows too. If not, m->mask gets them in addition: a reader may
+ * still hold the values for the rows before, which are computed again, to the same. */
+static bool memo_serves(const run *r, memo *m, const uint64_t *mask) {
     const uint64_t *live = live_rows(r, mask);
+    if (m->serial != r->s->serial) {
+        memcpy(m->mask, live, r->words * sizeof *live);
+        return false;
+    }
     uint64_t lacking = 0;
-    for (uint32_t w = 0; w < r->words; w++) lacking |= live[w] & ~m->mask[w];
+    for (uint32_t w = 0; w < r->words; w++) {
+        lacking |= live[w] & ~m->mask[w];
+        m->mask[w] |= live[w];
+    }
     return !lacking;
 }
 
@@ -312,9 +320,8 @@ tw_status expr_run(run *r, const node *x, const uint64_t *mask, vec *out) {
         *out = m->values;
         return TW_OK;
     }
-    TRY(run_node(r, x, mask, out));
+    TRY(run_node(r, x, m->mask, out));
     m->serial = r->s->serial;
     m->values = *out;
-    memcpy(m->mask, live_rows(r, mask), r->words * sizeof(uint64_t));
     return TW_OK;
 }
