@@ -68,6 +68,10 @@ typedef struct schema {
 /* Copies the names, in any order and even twice: who allows what is for the caller. One reference. */
 tw_status schema_new(const char *const *names, const type *const *types, uint32_t n, schema **out,
                      tw_error *err);
+/* Made from another: one column replaced, or one added at the end. One reference. */
+tw_status schema_replace(const schema *s, uint32_t index, const char *name, const type *t, schema **out,
+                         tw_error *err);
+tw_status schema_add(const schema *s, const char *name, const type *t, schema **out, tw_error *err);
 schema *schema_ref(schema *s); /* NULL gives NULL */
 void schema_unref(schema *s);  /* NULL is allowed */
 /* The index of the first column of that name, or -1. */

@@ -6,6 +6,7 @@
 #include "engine/plan.h"
 
 extern const source_descriptor source_file, source_generate;
+extern const step_descriptor step_parse; /* reads by the decoders of files */
 extern const sink_descriptor sink_file, sink_stdout, sink_discard;
 
 #endif

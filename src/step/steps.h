@@ -5,17 +5,12 @@
 
 #include "engine/plan.h"
 
-/* Schemas made from others: one column replaced, or one added at the end. One reference. */
-tw_status schema_replace(const schema *s, uint32_t index, const char *name, const type *t, schema **out,
-                         tw_error *err);
-tw_status schema_add(const schema *s, const char *name, const type *t, schema **out, tw_error *err);
-
 /* Brings a stream to the columns of `to`, found by name, in its order, cast to its types (step/project.c).
  * Does nothing when they are equal already. */
 tw_status stream_convert(stream *s, schema *to, tw_error *err);
 
 extern const step_descriptor step_select, step_derive, step_rename, step_drop, step_filter;
-extern const step_descriptor step_split_words, step_explode, step_parse;
+extern const step_descriptor step_split_words, step_explode;
 extern const step_descriptor step_group, step_distinct, step_sort, step_limit, step_sample;
 extern const step_descriptor step_join, step_union, step_busy;
 

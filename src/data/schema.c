@@ -1,6 +1,6 @@
 #include <stdlib.h>
 
-#include "step/steps.h"
+#include "data/type.h"
 
 static tw_status derive_schema(const schema *s, uint32_t index, uint32_t n, const char *name, const type *t,
                                schema **out, tw_error *err) {
