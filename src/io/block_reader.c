@@ -303,13 +303,15 @@ static tw_status start_range(block_reader *r, bool *any, tw_error *err) {
         TRY(range->inside(range->context, r->block->data + ahead, size, &r->inside, err));
         r->asked = true;
     }
-    if (ahead) {
-        bool quoted = r->inside;
-        size_t found = next_end(r->block->data, 0, ahead + size - 1, quote_of(r), &quoted);
-        *any = found < ahead + size - 1;
-        r->begin = *any ? found + 1 : r->fill;
-    } else {
+    const uint8_t *text = r->block->data;
+    bool quoted = r->inside; /* holds for byte `ahead`, not for the one before it, which may be a quote */
+    if (!ahead || (text[0] == '\n' && !quoted)) {
         *any = size > 0;
+        r->begin = ahead;
+    } else {
+        size_t last = ahead + size - 1, found = next_end(text, ahead, last, quote_of(r), &quoted);
+        *any = found < last;
+        r->begin = *any ? found + 1 : r->fill;
     }
     r->searched = r->begin;
     r->started = true;

@@ -125,7 +125,6 @@ static tw_status begin_member(decompressor *d, flow *f, tw_error *err) {
 
 static tw_status run_gzip(decompressor *d, flow *f, tw_error *err) {
     if (!d->open) {
-        if (f->in_used == f->in_size) return TW_OK;
         TRY(begin_member(d, f, err));
         if (!d->open) return TW_OK;
     }
@@ -182,6 +181,7 @@ tw_status decompressor_run(decompressor *d, const uint8_t *in, size_t in_size, s
     flow f = {in, in_size, out, out_size, 0, 0};
     tw_status status = TW_OK;
     while (status == TW_OK) {
+        if (!d->open && f.in_used == in_size) break; /* or a library would wait for another frame */
         size_t used = f.in_used, made = f.out_made;
         bool was_open = d->open, was_padding = d->padding;
         if (d->kind == COMPRESSION_GZIP) status = run_gzip(d, &f, err);
