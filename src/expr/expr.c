@@ -20,7 +20,7 @@ tw_status expr_compile(const char *text, const schema *s, expr **out, tw_error *
     if (!e) return expr_no_memory(err);
     tw_error unwanted; /* so that callers without a place for errors need no care below */
     typer t = {.e = e, .schema = s, .err = err ? err : &unwanted};
-    e->kernels = number_kernels_of(cpu_level_here());
+    e->kernels = kernel_set_of(cpu_level_here());
     tw_status status = compile(&t, text);
     memory_destroy(t.folding);
     if (status == TW_OK) *out = e;

@@ -212,15 +212,21 @@ tw_status call_power(call *c) {
     return TW_OK;
 }
 
-/* 10^digits is exact up to 22. */
+/* 10^n; exact up to 22. */
+static double power_of_ten(int64_t n) {
+    static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    return n <= 22 ? exact[n] : pow(10, (double)n);
+}
+
 static double round_float(double x, int64_t digits) {
     if (!isfinite(x) || digits > 330) return x;
     if (digits < -330) return copysign(0, x);
     if (digits >= 0) {
-        double scale = pow(10, (double)digits), scaled = x * scale;
+        double scale = power_of_ten(digits), scaled = x * scale;
         return fabs(scaled) < 0x1p52 ? round(scaled) / scale : x; /* beyond: nothing after the point */
     }
-    double scale = pow(10, (double)-digits);
+    double scale = power_of_ten(-digits);
     return isinf(scale) ? copysign(0, x) : round(x / scale) * scale;
 }
 

@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 #include "expr/expr.h"
-#include "expr/kernel_number.h"
+#include "expr/kernel_set.h"
 
 #define EXPR_TEXT_MAX 65536u
 #define EXPR_NESTING_MAX 200u /* parentheses, calls, prefix operators inside each other */
@@ -117,7 +117,7 @@ typedef struct node {
     bool keep_apart;     /* never folded or made one with an equal node */
     bool true_or_null;   /* what is not true is null (a list with a null in it) */
     const void *info;    /* a pattern, a set */
-    number_kernels_entry fast;
+    kernel_entry fast;
 
     /* by expr_plan */
     bool planned, shared, escapes, own_values;
@@ -128,7 +128,7 @@ typedef struct node {
 struct expr {
     arena memory;
     node *root;
-    const number_kernels *kernels;
+    const kernel_set *kernels;
     uint32_t *columns;
     uint32_t n_columns;
     uint32_t *heap_columns; /* columns whose views may reach the result */
@@ -227,7 +227,7 @@ struct run {
     const expr *e;
     expr_scratch *s;
     const batch *in;
-    const number_kernels *kernels;
+    const kernel_set *kernels;
     uint32_t first, n, words; /* rows of the chunk: [first, first + n) */
     void *root_values;        /* where the root's values go, or NULL */
     tw_error *err;

@@ -411,7 +411,9 @@ static tw_status type_is_null(typer *t, uint32_t at, node *x, node **out) {
 }
 
 /* ---- in (...) ---- */
-#define IN_COMPARED_MAX 8u /* up to so many constants each is compared with; of more a set is made */
+/* Up to so many constants each is compared with, which is faster than a set. */
+#define IN_COMPARED_MAX 24u
+#define IN_COMPARED_TEXTS_MAX 12u
 
 /* A set of the constants, unless x or they are of other kinds than numbers, times and texts. */
 static tw_status type_in_set(typer *t, uint32_t at, node *x, node **items, uint32_t n, node **out) {
@@ -469,7 +471,8 @@ static tw_status type_in(typer *t, uint32_t at, node *x, node **items, uint32_t 
         TRY(type_compare(t, OPERATOR_EQUAL, at, x, items[i], &equal[i]));
         all_constant &= node_is_constant(items[i]);
     }
-    bool in_set = n > IN_COMPARED_MAX && all_constant && !node_is_constant(x) && !node_is_bool(x);
+    const uint32_t most = is_view(x) ? IN_COMPARED_TEXTS_MAX : IN_COMPARED_MAX;
+    bool in_set = n > most && all_constant && !node_is_constant(x) && !node_is_bool(x);
     if (in_set) return type_in_set(t, at, x, items, n, out);
     return type_and_or(t, NODE_OR, at, equal, n, out);
 }

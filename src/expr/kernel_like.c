@@ -79,9 +79,10 @@ static const uint8_t *match_before(const piece *x, const uint8_t *p, const uint8
     return end;
 }
 
-static const uint8_t *find_piece(const piece *x, const uint8_t *p, const uint8_t *end, bool utf8) {
+static const uint8_t *find_piece(const kernel_set *k, const piece *x, const uint8_t *p, const uint8_t *end,
+                                 bool utf8) {
     if (!x->has_any) {
-        const uint8_t *hit = memmem(p, (size_t)(end - p), x->bytes, x->size);
+        const uint8_t *hit = k->find_bytes(p, (size_t)(end - p), x->bytes, x->size);
         return hit ? hit + x->size : NULL;
     }
     for (;;) {
@@ -92,12 +93,12 @@ static const uint8_t *find_piece(const piece *x, const uint8_t *p, const uint8_t
     }
 }
 
-static bool like_matches(const like_pattern *l, const view *text, bool utf8) {
+static bool like_matches(const kernel_set *k, const like_pattern *l, const view *text, bool utf8) {
     const uint8_t *p = view_data(text), *end = p + text->size;
     p = match_at(&l->pieces[0], p, end, utf8);
     if (l->n == 1) return p == end;
     if (p) end = match_before(&l->pieces[l->n - 1], p, end, utf8);
-    for (uint32_t i = 1; p && end && i + 1 < l->n; i++) p = find_piece(&l->pieces[i], p, end, utf8);
+    for (uint32_t i = 1; p && end && i + 1 < l->n; i++) p = find_piece(k, &l->pieces[i], p, end, utf8);
     return p && end;
 }
 
@@ -118,7 +119,7 @@ tw_status call_like(call *c) {
                 return expr_no_memory(c->r->err);
             }
         }
-        out[row >> 6] |= (uint64_t)like_matches(l, call_view(c, 0, row), utf8) << (row & 63);
+        out[row >> 6] |= (uint64_t)like_matches(c->r->kernels, l, call_view(c, 0, row), utf8) << (row & 63);
     }
     arena_free(&passing);
     return TW_OK;

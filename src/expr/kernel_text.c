@@ -129,13 +129,13 @@ tw_status call_in_texts(call *c) {
 }
 
 /* ---- finding ---- */
-static bool finds(find_kind k, const view *text, const view *part) {
+static bool finds(const call *c, const view *text, const view *part) {
     if (part->size > text->size) return false;
     const uint8_t *p = view_data(text), *q = view_data(part);
-    switch (k) {
+    switch ((find_kind)c->x->operation) {
     case FIND_START: return memcmp(p, q, part->size) == 0;
     case FIND_END: return memcmp(p + text->size - part->size, q, part->size) == 0;
-    default: return memmem(p, text->size, q, part->size) != NULL;
+    default: return c->r->kernels->find_bytes(p, text->size, q, part->size) != NULL;
     }
 }
 
@@ -155,7 +155,7 @@ tw_status call_find(call *c) {
     if (find_short_start(c)) return TW_OK;
     memset(out, 0, c->words * sizeof *out);
     FOR_ACTIVE(c, row) {
-        set_bit(out, row, finds((find_kind)c->x->operation, call_view(c, 0, row), call_view(c, 1, row)));
+        set_bit(out, row, finds(c, call_view(c, 0, row), call_view(c, 1, row)));
     }
     return TW_OK;
 }
@@ -169,13 +169,7 @@ tw_status call_length(call *c) {
     }
     FOR_ACTIVE(c, row) {
         const view *v = call_view(c, 0, row);
-        if (v->size > VIEW_SMALL_MAX) {
-            out[row] = (int64_t)utf8_length((const char *)v->data, v->size);
-            continue;
-        }
-        uint32_t continuing = 0; /* bytes 10xxxxxx; those past the size are 0 */
-        for (uint32_t i = 0; i < VIEW_SMALL_MAX; i++) continuing += (v->small[i] & 0xc0) == 0x80;
-        out[row] = v->size - continuing;
+        out[row] = c->r->kernels->count_points(view_data(v), v->size);
     }
     return TW_OK;
 }
@@ -200,8 +194,14 @@ tw_status call_trim(call *c) {
     return TW_OK;
 }
 
+/* Whether up to the end of the part every character is a byte. */
+static bool ascii_front(const kernel_set *k, const view *v, uint64_t skip, uint64_t take) {
+    uint64_t end = take > v->size - skip ? v->size : skip + take; /* skip < size */
+    return k->all_ascii(view_data(v), (uint32_t)end);
+}
+
 /* The characters [from, from + n) of [1, length], counted from 1. */
-static view cut(const view *v, bool utf8, int64_t from, int64_t n) {
+static view cut(const kernel_set *k, const view *v, bool utf8, int64_t from, int64_t n) {
     int64_t end;
     if (n <= 0) return (view){0};
     if (__builtin_add_overflow(from, n, &end)) end = INT64_MAX;
@@ -209,7 +209,7 @@ static view cut(const view *v, bool utf8, int64_t from, int64_t n) {
     if (end <= from || from > (int64_t)v->size) return (view){0};
     const char *p = (const char *)view_data(v);
     uint64_t skip = (uint64_t)from - 1, take = (uint64_t)(end - from);
-    if (utf8) {
+    if (utf8 && !ascii_front(k, v, skip, take)) {
         skip = utf8_offset(p, v->size, skip);
         take = utf8_offset(p + skip, v->size - skip, take);
     } else if (take > v->size - skip) {
@@ -223,7 +223,7 @@ tw_status call_substr(call *c) {
     const bool utf8 = is_utf8(c->x);
     FOR_ACTIVE(c, row) {
         int64_t n = c->n_args > 2 ? call_int64(c, 2, row) : INT64_MAX;
-        out[row] = cut(call_view(c, 0, row), utf8, call_int64(c, 1, row), n);
+        out[row] = cut(c->r->kernels, call_view(c, 0, row), utf8, call_int64(c, 1, row), n);
     }
     return TW_OK;
 }
@@ -261,19 +261,19 @@ tw_status call_concat(call *c) {
     return TW_OK;
 }
 
-static uint64_t count_parts(const uint8_t *p, const uint8_t *end, const view *what) {
+static uint64_t count_parts(const kernel_set *k, const uint8_t *p, const uint8_t *end, const view *what) {
     uint64_t found = 0;
-    while ((p = memmem(p, (size_t)(end - p), view_data(what), what->size))) {
+    while ((p = k->find_bytes(p, (size_t)(end - p), view_data(what), what->size))) {
         found++;
         p += what->size;
     }
     return found;
 }
 
-static void write_replaced(const uint8_t *p, const uint8_t *end, const view *what, const view *by,
-                           uint8_t *to) {
+static void write_replaced(const kernel_set *k, const uint8_t *p, const uint8_t *end, const view *what,
+                           const view *by, uint8_t *to) {
     const uint8_t *hit;
-    while ((hit = memmem(p, (size_t)(end - p), view_data(what), what->size))) {
+    while ((hit = k->find_bytes(p, (size_t)(end - p), view_data(what), what->size))) {
         memcpy(to, p, (size_t)(hit - p));
         to += hit - p;
         memcpy(to, view_data(by), by->size);
@@ -287,7 +287,7 @@ tw_status call_replace(call *c) {
     FOR_ACTIVE(c, row) {
         const view *v = call_view(c, 0, row), *what = call_view(c, 1, row), *by = call_view(c, 2, row);
         const uint8_t *p = view_data(v), *end = p + v->size;
-        uint64_t found = what->size && what->size <= v->size ? count_parts(p, end, what) : 0;
+        uint64_t found = what->size && what->size <= v->size ? count_parts(c->r->kernels, p, end, what) : 0;
         if (!found) {
             ((view *)c->out)[row] = *v;
             continue;
@@ -299,41 +299,13 @@ tw_status call_replace(call *c) {
             continue;
         }
         TRY(text_begin(c, small, size, &to));
-        write_replaced(p, end, what, by, to);
+        write_replaced(c->r->kernels, p, end, what, by, to);
         text_end(c, row, to, (uint32_t)size);
     }
     return TW_OK;
 }
 
 /* ---- case ---- */
-#define HIGH_BITS UINT64_C(0x8080808080808080)
-#define EACH_BYTE UINT64_C(0x0101010101010101)
-
-/* 0x80 in each byte of ASCII `x` that lies in [first, last]. */
-static uint64_t bytes_within(uint64_t x, uint8_t first, uint8_t last) {
-    uint64_t at_least = x + EACH_BYTE * (uint64_t)(0x80 - first);
-    uint64_t beyond = x + EACH_BYTE * (uint64_t)(0x7f - last);
-    return at_least & ~beyond & HIGH_BITS;
-}
-
-/* Changes eight ASCII letters at a time; false when a byte is not ASCII. */
-static bool ascii_case(const uint8_t *p, uint32_t size, bool upper, uint8_t *to, bool *changed) {
-    const uint8_t first = upper ? 'a' : 'A', last = upper ? 'z' : 'Z';
-    uint64_t any = 0;
-    for (uint32_t i = 0; i < size; i += 8) {
-        uint64_t x = 0;
-        size_t n = size - i < 8 ? size - i : 8;
-        memcpy(&x, p + i, n);
-        if (x & HIGH_BITS) return false;
-        uint64_t letters = bytes_within(x, first, last);
-        any |= letters;
-        x ^= letters >> 2; /* 0x20 */
-        memcpy(to + i, &x, n);
-    }
-    *changed = any != 0;
-    return true;
-}
-
 static tw_status unicode_case(call *c, uint32_t row, const view *v) {
     const bool upper = c->x->operation;
     const char *p = (const char *)view_data(v);
@@ -353,7 +325,7 @@ tw_status call_change_case(call *c) {
         uint8_t small[16], *to = small;
         bool changed;
         if (v->size > VIEW_SMALL_MAX) TRY(call_text(c, v->size, &to));
-        if (!ascii_case(view_data(v), v->size, upper, to, &changed)) {
+        if (!c->r->kernels->ascii_case(view_data(v), v->size, upper, to, &changed)) {
             TRY(unicode_case(c, row, v));
         } else if (changed) {
             text_end(c, row, to, v->size);

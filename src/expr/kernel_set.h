@@ -1,11 +1,11 @@
-/* kernel_number.h: loops over runs of numbers and bitmaps, compiled once per instruction set.
+/* kernel_set.h: the loops over values, bitmaps and bytes, compiled once per instruction set.
  *
  * `n` values each; inputs and output do not overlap. Bitmaps have the lowest bit first, are written in
  * whole words, and have zeros past n. Arithmetic kernels return whether some row may have failed: then
  * the caller goes through the rows with the exact code, and the values of other rows are right (of
  * ARITH_DIVIDE_WHOLE and ARITH_REMAINDER none are). */
-#ifndef EXPR_KERNEL_NUMBER_H
-#define EXPR_KERNEL_NUMBER_H
+#ifndef EXPR_KERNEL_SET_H
+#define EXPR_KERNEL_SET_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,7 +55,7 @@ typedef bool (*arith_function)(const void *a, const void *b, void *out, uint32_t
 typedef void (*compare_function)(const void *a, const void *b, uint64_t *bits, uint32_t n);
 typedef bool (*unary_function)(const void *a, void *out, uint32_t n);
 
-typedef struct number_kernels {
+typedef struct kernel_set {
     const char *name;
     arith_function arith[ARITH_KINDS][NUMBER_KINDS][OPERAND_SHAPES];
     compare_function compare[COMPARE_KINDS][NUMBER_KINDS][2]; /* no SHAPE_CONSTANT_RUN */
@@ -72,18 +72,26 @@ typedef struct number_kernels {
     /* Whether each view has the very 16 bytes (`mask` 0) or the same bytes where mask is 1. */
     void (*views_equal)(const view *a, const view *b, const view *mask, uint64_t *bits, uint32_t n);
     bool (*views_any_long)(const view *views, uint32_t n);
-} number_kernels;
 
-typedef union number_kernels_entry {
+    /* The bytes of one text. */
+    uint32_t (*count_points)(const uint8_t *p, uint32_t n); /* of UTF-8 */
+    bool (*all_ascii)(const uint8_t *p, uint32_t n);
+    /* Letters to the other case, n bytes to `to`; false when a byte is not ASCII. */
+    bool (*ascii_case)(const uint8_t *p, uint32_t n, bool upper, uint8_t *to, bool *changed);
+    /* As memmem. */
+    const uint8_t *(*find_bytes)(const uint8_t *p, size_t n, const uint8_t *part, size_t m);
+} kernel_set;
+
+typedef union kernel_entry {
     arith_function arith[OPERAND_SHAPES];
     compare_function compare[2];
     unary_function unary;
-} number_kernels_entry;
+} kernel_entry;
 
-extern const number_kernels number_kernels_plain;
+extern const kernel_set kernel_set_plain;
 #if defined(__x86_64__)
-extern const number_kernels number_kernels_avx2, number_kernels_avx512;
+extern const kernel_set kernel_set_avx2, kernel_set_avx512;
 #endif
-const number_kernels *number_kernels_of(cpu_level level);
+const kernel_set *kernel_set_of(cpu_level level);
 
 #endif

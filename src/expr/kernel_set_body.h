@@ -1,8 +1,8 @@
-/* kernel_number_body.h: the loops of kernel_number.h, included once per instruction set by a file that
+/* kernel_set_body.h: the loops of kernel_set.h, included once per instruction set by a file that
  * defines KERNELS_NAME, KERNELS_TEXT and, for intrinsics, KERNELS_AVX512. Plain loops that the compiler
  * turns into vectors; by hand only what makes or reads bitmaps. */
-#ifndef EXPR_KERNEL_NUMBER_BODY_H
-#define EXPR_KERNEL_NUMBER_BODY_H
+#ifndef EXPR_KERNEL_SET_BODY_H
+#define EXPR_KERNEL_SET_BODY_H
 
 #define RESTRICT __restrict__
 
@@ -441,6 +441,8 @@ static bool views_any_long(const view *views, uint32_t n) {
     return any != 0;
 }
 
+#include "expr/kernel_text_body.h"
+
 /* ---- the table ---- */
 #define SHAPES(NAME) {NAME##_runs, NAME##_constant, NAME##_of_constant}
 #define ALL_NUMBERS(NAME) {SHAPES(NAME##_i32), SHAPES(NAME##_i64), SHAPES(NAME##_f32), SHAPES(NAME##_f64)}
@@ -448,7 +450,7 @@ static bool views_any_long(const view *views, uint32_t n) {
     {{NAME##_i32_runs, NAME##_i32_constant}, {NAME##_i64_runs, NAME##_i64_constant},               \
      {NAME##_f32_runs, NAME##_f32_constant}, {NAME##_f64_runs, NAME##_f64_constant}}
 
-const number_kernels KERNELS_NAME = {
+const kernel_set KERNELS_NAME = {
     .name = KERNELS_TEXT,
     .arith =
         {
@@ -492,6 +494,10 @@ const number_kernels KERNELS_NAME = {
     .rows_from_bits = rows_from_bits,
     .views_equal = views_equal,
     .views_any_long = views_any_long,
+    .count_points = count_points,
+    .all_ascii = all_ascii,
+    .ascii_case = ascii_case,
+    .find_bytes = find_bytes,
 };
 
 #endif

@@ -1,5 +1,5 @@
-/* The loops over numbers for AVX2. */
-#include "expr/kernel_number.h"
+/* The loops for AVX2. */
+#include "expr/kernel_set.h"
 
 #include <string.h>
 
@@ -13,9 +13,9 @@
 #pragma GCC target("avx2,bmi,bmi2,popcnt,lzcnt")
 #endif
 
-#define KERNELS_NAME number_kernels_avx2
+#define KERNELS_NAME kernel_set_avx2
 #define KERNELS_TEXT "avx2"
-#include "expr/kernel_number_body.h"
+#include "expr/kernel_set_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

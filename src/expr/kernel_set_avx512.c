@@ -1,5 +1,5 @@
-/* The loops over numbers for AVX-512. */
-#include "expr/kernel_number.h"
+/* The loops for AVX-512. */
+#include "expr/kernel_set.h"
 
 #include <string.h>
 
@@ -14,9 +14,9 @@
 #endif
 
 #define KERNELS_AVX512
-#define KERNELS_NAME number_kernels_avx512
+#define KERNELS_NAME kernel_set_avx512
 #define KERNELS_TEXT "avx512"
-#include "expr/kernel_number_body.h"
+#include "expr/kernel_set_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

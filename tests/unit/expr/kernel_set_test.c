@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "expr/kernel_number.h"
+#include "expr/kernel_set.h"
 
 enum { rows_max = 300 };
 static const uint32_t sizes[] = {1, 7, 8, 15, 16, 31, 63, 64, 65, 127, 128, 129, 300};
@@ -101,11 +101,11 @@ static bool same(number a, number b) {
     return a.is_float ? a.f == b.f || (isnan(a.f) && isnan(b.f)) : a.i == b.i;
 }
 
-static const number_kernels *set_of(int level) {
-    return (int)cpu_level_here() < level ? NULL : number_kernels_of((cpu_level)level);
+static const kernel_set *set_of(int level) {
+    return (int)cpu_level_here() < level ? NULL : kernel_set_of((cpu_level)level);
 }
 
-static void check_arith(const number_kernels *k, arith_kind op, number_kind kind, operand_shape shape, uint32_t n, int wild) {
+static void check_arith(const kernel_set *k, arith_kind op, number_kind kind, operand_shape shape, uint32_t n, int wild) {
     _Alignas(64) uint8_t a[rows_max * 8], b[rows_max * 8], out[rows_max * 8 + 8];
     fill(kind, a, n, wild);
     fill(kind, b, n, wild);
@@ -132,7 +132,7 @@ static void check_arith(const number_kernels *k, arith_kind op, number_kind kind
 
 static void arithmetic(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int op = 0; k && op < ARITH_KINDS; op++)
             for (int kind = 0; kind < NUMBER_KINDS; kind++)
                 for (int shape = 0; shape < OPERAND_SHAPES; shape++)
@@ -144,7 +144,7 @@ static void arithmetic(void **state) {
 /* Where nothing fails and nothing is large, only the set without vectors for it may say otherwise. */
 static void no_false_alarms(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int op = 0; k && op < ARITH_KINDS; op++) {
             for (int kind = 0; kind < NUMBER_KINDS; kind++) {
                 uint8_t a[rows_max * 8], b[rows_max * 8], out[rows_max * 8];
@@ -173,7 +173,7 @@ static bool holds(compare_kind k, number a, number b) {
 
 static void comparisons(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int turn = 0; k && turn < COMPARE_KINDS * NUMBER_KINDS * 2 * n_sizes; turn++) {
             compare_kind c = (compare_kind)(turn % COMPARE_KINDS);
             number_kind kind = (number_kind)(turn / COMPARE_KINDS % NUMBER_KINDS);
@@ -196,7 +196,7 @@ static void comparisons(void **state) {
 
 static void conversions(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int turn = 0; k && turn < NUMBER_KINDS * NUMBER_KINDS * n_sizes * 2; turn++) {
             number_kind from = (number_kind)(turn % NUMBER_KINDS), to = (number_kind)(turn / NUMBER_KINDS % NUMBER_KINDS);
             uint32_t n = sizes[turn / (NUMBER_KINDS * NUMBER_KINDS) / 2];
@@ -231,7 +231,7 @@ static void conversions(void **state) {
 
 static void one_operand(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int turn = 0; k && turn < UNARY_KINDS * NUMBER_KINDS * n_sizes * 2; turn++) {
             unary_kind op = (unary_kind)(turn % UNARY_KINDS);
             number_kind kind = (number_kind)(turn / UNARY_KINDS % NUMBER_KINDS);
@@ -264,7 +264,7 @@ static void one_operand(void **state) {
 
 static void bitmaps(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int turn = 0; k && turn < n_sizes * 20; turn++) {
             uint32_t n = sizes[turn / 20], wanted = 0;
             uint64_t bits[rows_max / 64 + 1], again[rows_max / 64 + 1];
@@ -299,7 +299,7 @@ static void bitmaps(void **state) {
 
 static void blending(void **state) {
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int turn = 0; k && turn < n_sizes * 12; turn++) {
             uint32_t n = sizes[turn / 12], width = 4u << (turn % 3);
             bool a_constant = turn / 3 % 2, b_constant = turn / 6 % 2;
@@ -325,7 +325,7 @@ static void views(void **state) {
     const view whole = {.size = UINT32_MAX, .small = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}};
     const view start = {.small = {255, 255}};
     for (int level = 0; level < CPU_LEVELS; level++) {
-        const number_kernels *k = set_of(level);
+        const kernel_set *k = set_of(level);
         for (int turn = 0; k && turn < n_sizes * 8; turn++) {
             uint32_t n = sizes[turn / 8];
             const char *wanted = texts[turn % 8];
@@ -352,11 +352,68 @@ static void views(void **state) {
     }
 }
 
+/* Texts of letters, other ASCII and two-byte letters. */
+static void bytes_of_texts(void **state) {
+    for (int level = 0; level < CPU_LEVELS; level++) {
+        const kernel_set *k = set_of(level);
+        for (int turn = 0; k && turn < 4000; turn++) {
+            static const uint8_t alphabet[] = "abzAZ@[`{a ";
+            uint32_t n = (uint32_t)(next_random() % 200), points = 0;
+            uint8_t *p = malloc(n + 1), *to = malloc(n + 1); /* no byte more than needed */
+            assert_non_null(p);
+            assert_non_null(to);
+            bool ascii = true, changed, upper = turn & 1, any = false;
+            for (uint32_t i = 0; i < n; i++) {
+                p[i] = alphabet[next_random() % (turn % 3 ? 2 : 11)];
+                if (turn % 4 == 0 && i + 1 < n && next_random() % 32 == 0) {
+                    p[i++] = 0xc3;
+                    p[i] = 0xa9;
+                    ascii = false;
+                }
+                points++;
+            }
+            assert_int_equal(k->count_points(p, n), points);
+            assert_int_equal(k->all_ascii(p, n), ascii);
+            assert_int_equal(k->ascii_case(p, n, upper, to, &changed), ascii);
+            for (uint32_t i = 0; i < n && ascii; i++) {
+                bool letter = upper ? p[i] >= 'a' && p[i] <= 'z' : p[i] >= 'A' && p[i] <= 'Z';
+                any |= letter;
+                assert_int_equal(to[i], letter ? p[i] ^ 0x20 : p[i]);
+            }
+            if (ascii) assert_int_equal(changed, any);
+            uint32_t m = (uint32_t)(next_random() % 12), at = n ? (uint32_t)(next_random() % n) : 0;
+            uint8_t part[12];
+            for (uint32_t i = 0; i < m; i++) part[i] = alphabet[next_random() % 2];
+            if (turn % 2 && at + m <= n) memcpy(part, p + at, m);
+            const uint8_t *wanted = NULL;
+            for (uint32_t i = 0; i + m <= n && !wanted; i++) {
+                if (memcmp(p + i, part, m) == 0) wanted = p + i;
+            }
+            assert_ptr_equal(k->find_bytes(p, n, part, m), wanted);
+            free(p);
+            free(to);
+        }
+        /* candidates that keep failing must not cost n * m */
+        enum { large = 1 << 22, half = 1 << 16 };
+        uint8_t *text = k ? malloc(large) : NULL, *part = text ? malloc(half) : NULL;
+        if (!part) continue;
+        memset(text, 'a', large);
+        memset(part, 'a', half);
+        part[half / 2] = 'b';
+        assert_null(k->find_bytes(text, large, part, half));
+        memcpy(text + large - half, part, half);
+        assert_ptr_equal(k->find_bytes(text, large, part, half), text + large - half);
+        free(text);
+        free(part);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arithmetic),  cmocka_unit_test(no_false_alarms), cmocka_unit_test(comparisons),
         cmocka_unit_test(conversions), cmocka_unit_test(one_operand),     cmocka_unit_test(bitmaps),
         cmocka_unit_test(blending),    cmocka_unit_test(views),
+        cmocka_unit_test(bytes_of_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
