@@ -56,13 +56,15 @@ extern const encode_class encode_csv, encode_json, encode_lines, encode_records,
 tw_status encoder_set_fields(encoder *e, uint32_t n, tw_error *err);
 /* "column 'x' of type list<int64>" */
 const char *encode_column_name(const encoder *e, uint32_t index, char *out, size_t capacity);
-/* The bytes that a list or sparse value takes at most in JSON; also of vectors. */
+/* The bytes that a value takes at most in JSON, whatever its type. */
 size_t encode_json_bound(const column *c, uint32_t row);
 
 /* A type's plain text, as CSV has it: bool to timestamp. NULL for other types. */
 put_value encode_plain_put(const type *t);
 /* Its longest text. */
 size_t encode_plain_bytes_max(const type *t);
+/* Any type as JSON. */
+put_value encode_json_put(const type *t);
 /* The bytes of a string or binary as they are. */
 uint8_t *encode_put_raw(const encode_field *f, const column *c, uint32_t row, uint8_t *to);
 /* An error about a value of row `row` (with its place). TW_ERR_DATA. */

@@ -138,12 +138,10 @@ static uint8_t *put_sparse(const encode_field *f, const column *c, uint32_t row,
     return to;
 }
 
-static put_value put_of(const type *t);
-
 static uint8_t *put_list(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
     const uint32_t *offsets = c->values;
     const column *items = &c->children[0];
-    put_value put = put_of(items->type);
+    put_value put = encode_json_put(items->type);
     *to++ = '[';
     for (uint32_t i = offsets[row]; i < offsets[row + 1]; i++) {
         if (i > offsets[row]) *to++ = ',';
@@ -153,7 +151,7 @@ static uint8_t *put_list(const encode_field *f, const column *c, uint32_t row, u
     return to;
 }
 
-static put_value put_of(const type *t) {
+put_value encode_json_put(const type *t) {
     switch (t->kind) {
     case TYPE_FLOAT32: return put_float32;
     case TYPE_FLOAT64: return put_float64;
@@ -223,7 +221,7 @@ static tw_status json_plan(encoder *e, tw_error *err) {
         encode_field *f = &e->fields[i];
         const type *t = e->schema->fields[i].type;
         f->column = i;
-        f->put = put_of(t);
+        f->put = encode_json_put(t);
         f->text_growth = text_growth_of(t);
         f->only_special = t->kind == TYPE_STRING;
         f->nested = type_is_nested(t);

@@ -1,0 +1,426 @@
+/* generate_source.c: made-up data as typed columns, without a file between. A split is some chunks of the
+ * generator, which any lane can make. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "data/generate.h"
+#include "io/connectors.h"
+
+#define SPLIT_BYTES ((size_t)1 << 20) /* chunks of fewer bytes are put together */
+#define RATE_STEP_NS 5000000u         /* how long a lane sleeps before it looks for an interrupt */
+#define RATE_BATCHES_PER_SECOND 100
+#define SHOWN_MAX 200
+
+typedef struct generate_source {
+    source source;
+    run_context *run;
+    schema *schema;
+    generate *generate;
+    bool *needed;
+    bool in_bytes;            /* text, records, messages: rows lie in a chunk's bytes */
+    uint32_t chunks_per_split;
+    uint32_t batch_rows;
+    double rate;              /* rows per second; 0: as fast as it goes */
+    uint64_t start_ns;
+    atomic_uint_fast64_t released; /* rows that may have left so far, for the rate */
+    char shown[SHOWN_MAX];    /* for explain */
+} generate_source;
+
+typedef struct generate_reader {
+    reader reader;
+    generate_source *from;
+    uint64_t chunk, chunk_end;
+    uint64_t row, row_end; /* columns: left of the chunks */
+    buffer *bytes;         /* of a chunk; NULL: between chunks */
+    size_t size;
+    size_t position[2];    /* of each column's slices */
+    uint64_t record;       /* number of the next row, from 1; 0: not known */
+    generate_slice *slices;
+} generate_reader;
+
+#define SLICED_COLUMNS_MAX 2
+
+static generate_source *of(source *s) { return (generate_source *)s; }
+
+static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for generate"); }
+
+/* ---- the rate ---- */
+
+/* Takes n rows of the schedule and sleeps until they are due. */
+static tw_status wait_for_rate(generate_source *g, uint32_t n, tw_error *err) {
+    if (g->rate <= 0) return TW_OK;
+    uint64_t before = atomic_fetch_add(&g->released, n);
+    uint64_t due = g->start_ns + (uint64_t)((double)before / g->rate * 1e9);
+    for (uint64_t now; (now = clock_ns()) < due;) {
+        if (run_cancelled(g->run)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
+        uint64_t left = due - now;
+        struct timespec pause = {.tv_nsec = (long)(left < RATE_STEP_NS ? left : RATE_STEP_NS)};
+        nanosleep(&pause, NULL);
+    }
+    return TW_OK;
+}
+
+static void count(generate_source *g, uint32_t rows, uint64_t bytes) {
+    atomic_fetch_add_explicit(&g->run->rows_in, rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&g->run->bytes_in, bytes, memory_order_relaxed);
+}
+
+static tw_status set_origin(const generate_reader *r, batch *b, uint64_t record, tw_error *err) {
+    return record ? origin_new("generate", record, &b->origin, err) : TW_OK;
+}
+
+/* An empty column of the schema's type: absent. */
+static void leave_out(batch *b, uint32_t column_index) {
+    b->columns[column_index].type = b->schema->fields[column_index].type;
+    b->columns[column_index].rows = b->rows;
+}
+
+/* ---- kinds of columns ---- */
+
+static tw_status next_values(generate_reader *r, batch **out, tw_error *err) {
+    generate_source *g = r->from;
+    uint32_t n_columns = g->schema->n;
+    if (r->row == r->row_end) return TW_END;
+    uint64_t left = r->row_end - r->row;
+    uint32_t n = left < g->batch_rows ? (uint32_t)left : g->batch_rows;
+    void **wanted = calloc(n_columns, sizeof *wanted);
+    batch *b = NULL;
+    tw_status status = wanted ? batch_new(g->schema, n, &b, err) : no_memory(err);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n_columns && status == TW_OK; i++) {
+        leave_out(b, i);
+        if (!g->needed[i]) continue;
+        status = column_new(g->run->memory, g->schema->fields[i].type, n, &b->columns[i], err);
+        wanted[i] = b->columns[i].values;
+        bytes += (uint64_t)n * type_bytes(g->schema->fields[i].type);
+    }
+    if (status == TW_OK) status = set_origin(r, b, r->row + 1, err);
+    if (status == TW_OK) status = generate_values(g->generate, r->row, n, wanted, err);
+    free(wanted);
+    if (status != TW_OK) {
+        batch_unref(b);
+        return status;
+    }
+    r->row += n;
+    count(g, n, bytes);
+    *out = b;
+    return TW_OK;
+}
+
+/* ---- kinds of bytes ---- */
+
+static tw_status make_chunk(generate_reader *r, tw_error *err) {
+    generate_source *g = r->from;
+    TRY(buffer_new(g->run->memory, MEMORY_FLOW, generate_chunk_bytes_max(g->generate), &r->bytes, err));
+    tw_status status = generate_chunk_bytes(g->generate, r->chunk, r->bytes->data, r->bytes->size, &r->size, err);
+    if (status != TW_OK) {
+        buffer_unref(r->bytes);
+        r->bytes = NULL;
+        return status;
+    }
+    uint64_t first;
+    size_t rows;
+    generate_chunk_range(g->generate, r->chunk, &first, &rows);
+    r->record = rows ? first + 1 : 0;
+    memset(r->position, 0, sizeof r->position);
+    atomic_fetch_add_explicit(&g->run->bytes_in, r->size, memory_order_relaxed);
+    return TW_OK;
+}
+
+static void end_chunk(generate_reader *r) {
+    buffer_unref(r->bytes);
+    r->bytes = NULL;
+    r->chunk++;
+}
+
+/* The next slices of every column: all are looked for, so that positions stay together. */
+static tw_status find_slices(generate_reader *r, size_t *rows, tw_error *err) {
+    generate_source *g = r->from;
+    for (uint32_t i = 0; i < g->schema->n; i++)
+        TRY(generate_slices(g->generate, i, r->bytes->data, r->size, &r->position[i], r->slices + i * g->batch_rows,
+                            g->batch_rows, rows, err));
+    return TW_OK;
+}
+
+static tw_status slice_column(const generate_reader *r, uint32_t i, uint32_t n, column *out, tw_error *err) {
+    const generate_source *g = r->from;
+    TRY(column_new(g->run->memory, g->schema->fields[i].type, n, out, err));
+    const generate_slice *s = r->slices + i * g->batch_rows;
+    view *v = out->values;
+    for (uint32_t row = 0; row < n; row++) v[row] = view_make(r->bytes->data + s[row].offset, s[row].length);
+    out->heap = buffer_ref(r->bytes);
+    return TW_OK;
+}
+
+static tw_status slice_batch(generate_reader *r, uint32_t n, batch **out, tw_error *err) {
+    generate_source *g = r->from;
+    batch *b;
+    TRY(batch_new(g->schema, n, &b, err));
+    tw_status status = set_origin(r, b, r->record, err);
+    for (uint32_t i = 0; i < g->schema->n && status == TW_OK; i++) {
+        leave_out(b, i);
+        if (g->needed[i]) status = slice_column(r, i, n, &b->columns[i], err);
+    }
+    if (status != TW_OK) {
+        batch_unref(b);
+        return status;
+    }
+    *out = b;
+    return TW_OK;
+}
+
+static tw_status next_slices(generate_reader *r, batch **out, tw_error *err) {
+    for (;;) {
+        if (!r->bytes) {
+            if (r->chunk == r->chunk_end) return TW_END;
+            TRY(make_chunk(r, err));
+        }
+        size_t rows = 0, before[SLICED_COLUMNS_MAX];
+        memcpy(before, r->position, sizeof before);
+        tw_status status = find_slices(r, &rows, err);
+        if (status == TW_OK && rows) status = slice_batch(r, (uint32_t)rows, out, err);
+        if (status != TW_OK) {
+            memcpy(r->position, before, sizeof before); /* called again, it gives them then */
+            return status;
+        }
+        if (rows) {
+            if (r->record) r->record += rows;
+            count(r->from, (uint32_t)rows, 0);
+            return TW_OK;
+        }
+        end_chunk(r);
+    }
+}
+
+/* ---- the reader ---- */
+
+static tw_status generate_next(reader *self, batch **out, tw_error *err) {
+    generate_reader *r = (generate_reader *)self;
+    TRY(r->from->in_bytes ? next_slices(r, out, err) : next_values(r, out, err));
+    tw_status status = wait_for_rate(r->from, (*out)->rows, err);
+    if (status == TW_OK) return TW_OK;
+    batch_unref(*out);
+    return status;
+}
+
+static void generate_reader_free(reader *self) {
+    generate_reader *r = (generate_reader *)self;
+    buffer_unref(r->bytes);
+    free(r->slices);
+    free(r);
+}
+
+static const reader_class generate_reader_class = {.next = generate_next, .free = generate_reader_free};
+
+static tw_status generate_open(source *self, uint64_t split, reader **out, tw_error *err) {
+    generate_source *g = of(self);
+    generate_reader *r = calloc(1, sizeof *r);
+    if (r && g->in_bytes) r->slices = malloc((size_t)g->schema->n * g->batch_rows * sizeof *r->slices);
+    if (!r || (g->in_bytes && !r->slices)) {
+        free(r);
+        return no_memory(err);
+    }
+    uint64_t chunks = generate_chunks(g->generate);
+    r->reader = (reader){.class = &generate_reader_class, .position = split << 32};
+    r->from = g;
+    r->chunk = split * g->chunks_per_split;
+    r->chunk_end = r->chunk + g->chunks_per_split < chunks ? r->chunk + g->chunks_per_split : chunks;
+    uint64_t first;
+    size_t n;
+    generate_chunk_range(g->generate, r->chunk, &r->row, &n);
+    generate_chunk_range(g->generate, r->chunk_end - 1, &first, &n);
+    r->row_end = first + n;
+    *out = &r->reader;
+    return TW_OK;
+}
+
+/* ---- the source ---- */
+
+/* Rows of a batch: as the run wants them, fewer of wide ones, and fewer still when they come by the clock. */
+static uint32_t choose_batch_rows(const generate_source *g) {
+    size_t row_bytes = 0, rows = g->run->batch_rows;
+    for (uint32_t i = 0; i < g->schema->n; i++)
+        if (g->needed[i]) row_bytes += type_bytes(g->schema->fields[i].type);
+    if (row_bytes && rows > g->run->batch_bytes / row_bytes) rows = g->run->batch_bytes / row_bytes;
+    double due = g->rate / RATE_BATCHES_PER_SECOND;
+    if (g->rate > 0 && (double)rows > due) rows = (size_t)due;
+    return rows < 1 ? 1 : (uint32_t)rows;
+}
+
+static tw_status generate_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
+    generate_source *g = of(self);
+    g->run = run;
+    g->batch_rows = choose_batch_rows(g);
+    g->start_ns = clock_ns();
+    uint64_t chunks = generate_chunks(g->generate), bytes = generate_bytes_total(g->generate);
+    size_t chunk_bytes = generate_chunk_bytes_max(g->generate);
+    g->chunks_per_split = chunk_bytes < SPLIT_BYTES ? (uint32_t)(SPLIT_BYTES / chunk_bytes) : 1;
+    /* Few chunks are shared out evenly. */
+    while (g->chunks_per_split > 1 && chunks / g->chunks_per_split < 4 * (uint64_t)run->parallelism)
+        g->chunks_per_split--;
+    *n_splits = (chunks + g->chunks_per_split - 1) / g->chunks_per_split;
+    self->bytes_total = g->in_bytes && bytes != UINT64_MAX ? bytes : 0;
+    return TW_OK;
+}
+
+static void generate_prune(source *self, const bool *needed) {
+    generate_source *g = of(self);
+    memcpy(g->needed, needed, g->schema->n);
+}
+
+static void generate_describe(const source *self, char *out, size_t capacity) {
+    snprintf(out, capacity, "%s", ((const generate_source *)self)->shown);
+}
+
+static void generate_source_free(source *self) {
+    generate_source *g = of(self);
+    generate_free(g->generate);
+    schema_unref(g->schema);
+    free(g->needed);
+    free(g);
+}
+
+static const source_class generate_class = {
+    .start = generate_start,
+    .open = generate_open,
+    .prune = generate_prune,
+    .describe = generate_describe,
+    .free = generate_source_free,
+};
+
+/* ---- options ---- */
+
+static const char *const kind_names[] = {"text", "records", "points", "linear", "graph", "messages", "events", NULL};
+
+/* Those of the kinds, in one table; data/generate.h knows which kind takes which, and its defaults. */
+static const option generate_option_table[] = {
+    {"kind", OPTION_ENUM, OPTION_REQUIRED, "what is made", .values = kind_names},
+    {"rows", OPTION_INT, .max = GENERATE_ROWS_MAX, .default_note = "10000 messages, else 1000000",
+     .help = "how many rows; text is sized by bytes, graph by scale"},
+    {"rate", OPTION_RATE, .default_note = "as fast as possible", .help = "how many rows come in a time"},
+    {"seed", OPTION_INT, .max = INT64_MAX, .default_note = "0", .help = "another seed gives other data"},
+    {"bytes", OPTION_SIZE, .max = GENERATE_BYTES_MAX, .default_note = "100MB", .help = "text: its size"},
+    {"vocabulary", OPTION_INT, .min = 1, .max = INT64_C(1) << 31, .default_note = "1000000",
+     .help = "text: how many distinct words; the n-th is n times rarer than the first"},
+    {"columns", OPTION_INT, .min = 1, .max = 65536, .default_note = "20",
+     .help = "points, linear: how many columns x0, x1, ..."},
+    {"clusters", OPTION_INT, .min = 1, .max = INT64_C(1) << 31, .default_note = "10",
+     .help = "points: how many centers"},
+    {"noise", OPTION_FLOAT, .float_max = 100000, .default_note = "0.1",
+     .help = "linear: standard deviation of what is added to y"},
+    {"scale", OPTION_INT, .min = 1, .max = 40, .default_note = "16", .help = "graph: 2^scale vertices"},
+    {"edge_factor", OPTION_INT, .min = 1, .max = 1024, .default_note = "16", .help = "graph: edges for each vertex"},
+    {"size", OPTION_SIZE, .min = 37, .max = INT64_C(1) << 30, .default_note = "200", .help = "messages: bytes of each"},
+    {"cpu", OPTION_DURATION, .max = INT64_C(999999000), .default_note = "20ms",
+     .help = "messages: the CPU time that their header asks for, in whole milliseconds"},
+    {"keys", OPTION_INT, .min = 1, .max = INT64_MAX, .default_note = "1000", .help = "events: how many distinct keys"},
+    {"out_of_order", OPTION_FLOAT, .float_max = 1, .default_note = "0", .help = "events: fraction that comes late"},
+    {"interval", OPTION_DURATION, .min = 1, .max = INT64_C(86400000000), .default_note = "10us",
+     .help = "events: event time from one row to the next"},
+    {"delay", OPTION_DURATION, .min = 1, .max = INT64_C(86400000000), .default_note = "1s",
+     .help = "events: a late one is late by up to this"},
+};
+
+static bool kind_has(const generate_kind *k, const char *name) {
+    for (size_t i = 0; i < k->option_count; i++)
+        if (strcmp(k->options[i].name, name) == 0) return true;
+    return false;
+}
+
+/* Hands the options that are given to the kind. */
+static tw_status read_options(error_list *errors, const args *a, generate_options *o) {
+    for (size_t i = 0; i < COUNT_OF(generate_option_table); i++) {
+        const option *given = &generate_option_table[i];
+        bool own = strcmp(given->name, "kind") == 0 || strcmp(given->name, "rate") == 0;
+        if (own || !args_given(a, given->name)) continue;
+        if (!kind_has(o->kind, given->name))
+            return args_error(a, given->name, errors, "'%s' does not take it", o->kind->name);
+        generate_value value;
+        if (given->type == OPTION_FLOAT) value.number = args_float(a, given->name);
+        else value.integer = args_int(a, given->name);
+        tw_error wrong;
+        if (generate_options_set_value(o, given->name, value, &wrong) != TW_OK)
+            return args_error(a, given->name, errors, "%s", wrong.message);
+    }
+    return TW_OK;
+}
+
+static type_kind type_of_column(generate_column_type t) {
+    switch (t) {
+    case GENERATE_COLUMN_INT64: return TYPE_INT64;
+    case GENERATE_COLUMN_FLOAT64: return TYPE_FLOAT64;
+    case GENERATE_COLUMN_TIMESTAMP: return TYPE_TIMESTAMP;
+    case GENERATE_COLUMN_STRING: return TYPE_STRING;
+    default: return TYPE_BINARY;
+    }
+}
+
+static tw_status make_schema(generate_source *g, tw_error *err) {
+    size_t n = generate_columns(g->generate);
+    generate_column *columns = calloc(n, sizeof *columns);
+    const char **names = calloc(n, sizeof *names);
+    const type **types = calloc(n, sizeof *types);
+    g->needed = malloc(n);
+    tw_status status = columns && names && types && g->needed ? TW_OK : no_memory(err);
+    for (size_t i = 0; i < n && status == TW_OK; i++) {
+        columns[i] = generate_column_at(g->generate, i);
+        names[i] = columns[i].name;
+        types[i] = type_of(type_of_column(columns[i].type));
+        g->in_bytes |= type_is_view(types[i]);
+        g->needed[i] = true;
+    }
+    if (status == TW_OK) status = schema_new(names, types, (uint32_t)n, &g->schema, err);
+    free(columns);
+    free(names);
+    free(types);
+    return status;
+}
+
+static tw_status make_source(generate_source *g, error_list *errors, const args *a, tw_error *err) {
+    generate_options o;
+    TRY(generate_options_default(kind_names[args_enum(a, "kind")], &o, err));
+    TRY(read_options(errors, a, &o));
+    g->rate = args_given(a, "rate") ? args_float(a, "rate") : 0;
+    tw_error wrong;
+    tw_status status = generate_create(&o, &g->generate, &wrong);
+    if (status == TW_ERR_JOB) return args_error(a, "kind", errors, "%s", wrong.message);
+    if (status != TW_OK) return error_set(err, status, "%s", wrong.message);
+    uint64_t rows = generate_rows_total(g->generate);
+    if (rows == UINT64_MAX)
+        snprintf(g->shown, sizeof g->shown, "%s, %llu bytes", o.kind->name,
+                 (unsigned long long)generate_bytes_total(g->generate));
+    else
+        snprintf(g->shown, sizeof g->shown, "%s, %llu rows", o.kind->name, (unsigned long long)rows);
+    return make_schema(g, err);
+}
+
+static tw_status generate_build(plan_builder *b, const args *a, source **out, schema **out_schema, tw_error *err) {
+    generate_source *g = calloc(1, sizeof *g);
+    if (!g) return no_memory(err);
+    g->source = (source){.class = &generate_class, .name = "generate"};
+    tw_status status = make_source(g, plan_errors(b), a, err);
+    if (status != TW_OK) {
+        generate_source_free(&g->source);
+        return status;
+    }
+    g->source.reader_bytes = g->in_bytes ? generate_chunk_bytes_max(g->generate) : 0;
+    *out = &g->source;
+    *out_schema = schema_ref(g->schema);
+    return TW_OK;
+}
+
+const source_descriptor source_generate = {
+    .descriptor = {.name = "generate",
+                   .summary = "makes data for tests and measurements",
+                   .options = generate_option_table,
+                   .n_options = COUNT_OF(generate_option_table),
+                   .shorthand = "kind",
+                   .details = "text gives 'line'; records 'key' and 'rest'; points 'x0', 'x1', ...; linear 'y', 'x0', "
+                              "...; graph 'from' and 'to'; messages 'content'; events 'ts', 'key' and 'value'. The "
+                              "same seed gives the same rows on every machine, and those that the command `thalweg "
+                              "generate` writes.",
+                   .example = "source: { generate: { kind: events, rows: 1000000, keys: 100 } }"},
+    .build = generate_build,
+};
