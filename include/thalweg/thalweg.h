@@ -49,8 +49,9 @@ TW_API size_t tw_job_errors(const tw_job *job);
 TW_API const tw_error *tw_job_error(const tw_job *job, size_t i);
 /* The plan as text. After tw_job_check. */
 TW_API tw_status tw_job_explain(tw_job *job, char **out, tw_error *err);
-/* Whether a `stdout` sink will write to standard output. After tw_job_check. */
-TW_API bool tw_job_prints(const tw_job *job);
+/* Whether a `stdout` sink will write to standard output; its place in the job goes into `place`, unless
+ * that is NULL. After tw_job_check. */
+TW_API bool tw_job_prints(const tw_job *job, tw_error *place);
 
 /* Checks if that was not done, then starts the worker threads and returns. A job runs once. */
 TW_API tw_status tw_job_start(tw_job *job, tw_error *err);
@@ -99,11 +100,11 @@ TW_API tw_status tw_job_summary_json(const tw_job *job, char **out, tw_error *er
 
 /* ---- 3. what there is ---- */
 
-typedef enum tw_kind { TW_STEP, TW_SOURCE, TW_SINK, TW_GENERATOR, TW_SECTION } tw_kind;
+typedef enum tw_kind { TW_STEP, TW_SOURCE, TW_SINK, TW_GENERATOR, TW_SECTION, TW_FORMAT } tw_kind;
 /* The i-th of its kind: name and a line about it; false past the last. */
 TW_API bool tw_list(tw_kind kind, size_t i, const char **name, const char **summary);
-/* Help about a step, connector or section by name, every one that has the name: plain text. TW_ERR_JOB
- * names the nearest known name. */
+/* Help about a step, connector, format, generator or section by name, every one that has the name: plain
+ * text. TW_ERR_JOB names the nearest known name. */
 TW_API tw_status tw_help(const char *name, char **out, tw_error *err);
 /* The reference of all steps, connectors and settings, in Markdown. */
 TW_API tw_status tw_reference(char **out, tw_error *err);

@@ -162,9 +162,14 @@ tw_status tw_job_explain(tw_job *j, char **out, tw_error *err) {
     return no_memory(err);
 }
 
-bool tw_job_prints(const tw_job *j) {
-    for (uint32_t i = 0; j->plan && i < j->plan->n_sinks; i++)
-        if (strcmp(j->plan->sinks[i]->name, "stdout") == 0) return true;
+bool tw_job_prints(const tw_job *j, tw_error *place) {
+    for (uint32_t i = 0; j->job && i < j->job->n_flows; i++) {
+        const job_part *k = &j->job->flows[i].sink;
+        if (!k->name || strcmp(k->name, "stdout") != 0) continue;
+        if (place) *place = (tw_error){0};
+        error_in_job(place, k->at.file, k->at.line, k->at.column);
+        return true;
+    }
     return false;
 }
 

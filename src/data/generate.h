@@ -128,6 +128,11 @@ tw_status generate_chunk_bytes(const generate *g, uint64_t chunk, uint8_t *out, 
 /* The rows [first, first + count) that chunk holds; for `text` count is 0 (unknown until made). */
 void generate_chunk_range(const generate *g, uint64_t chunk, uint64_t *first, size_t *count);
 
+/* Takes bytes; called by one thread at a time, in order. */
+typedef tw_status (*generate_put)(void *context, const uint8_t *bytes, size_t size, tw_error *err);
+/* As generate_write, to `put`. */
+tw_status generate_write_to(const generate *g, generate_put put, void *context, unsigned threads,
+                            const atomic_bool *cancel, uint64_t *bytes, tw_error *err);
 /* Header and all chunks to a file descriptor, made by `threads` threads (0 counts as 1), written in
  * order. `*bytes` (may be NULL) is what was written. `cancel` (may be NULL) is looked at between
  * chunks: TW_ERR_CANCELLED. */

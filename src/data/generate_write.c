@@ -1,5 +1,5 @@
-/* Writing a generator's bytes to a file descriptor: threads make chunks, the one whose chunk is due
- * writes it. A thread that is ahead waits for its turn, so there is one buffer for each thread. */
+/* Writing a generator's bytes in order: threads make chunks, the one whose chunk is due writes it. A
+ * thread that is ahead waits for its turn, so there is one buffer for each thread. */
 #include "data/generate_internal.h"
 
 #include <errno.h>
@@ -11,7 +11,8 @@
 
 typedef struct writer {
     const generate *g;
-    int fd;
+    generate_put put;
+    void *context;
     const atomic_bool *cancel;
     atomic_uint_fast64_t next; /* the next chunk nobody has taken */
     pthread_mutex_t lock;      /* of all below */
@@ -22,7 +23,8 @@ typedef struct writer {
     tw_error error;
 } writer;
 
-static tw_status write_all(int fd, const uint8_t *data, size_t size, tw_error *err) {
+static tw_status write_all(void *context, const uint8_t *data, size_t size, tw_error *err) {
+    int fd = *(const int *)context;
     while (size > 0) {
         ssize_t written = write(fd, data, size);
         if (written < 0) {
@@ -54,7 +56,7 @@ static tw_status writer_put(writer *w, uint64_t chunk, const uint8_t *data, size
     pthread_mutex_unlock(&w->lock);
     if (failed) return TW_ERR_CANCELLED;
     /* Only the thread whose turn it is comes here. */
-    TRY(write_all(w->fd, data, size, err));
+    TRY(w->put(w->context, data, size, err));
     pthread_mutex_lock(&w->lock);
     w->bytes += size;
     w->due++;
@@ -100,16 +102,17 @@ static void writer_run(writer *w, unsigned threads) {
     while (started > 0) pthread_join(others[--started], NULL);
 }
 
-tw_status generate_write(const generate *g, int fd, unsigned threads, const atomic_bool *cancel,
-                         uint64_t *bytes, tw_error *err) {
+tw_status generate_write_to(const generate *g, generate_put put, void *context, unsigned threads,
+                            const atomic_bool *cancel, uint64_t *bytes, tw_error *err) {
     if (bytes) *bytes = 0;
     char *header;
     size_t header_size;
     TRY(generate_header(g, &header, &header_size, err));
-    tw_status status = write_all(fd, (const uint8_t *)header, header_size, err);
+    tw_status status = TW_OK;
+    if (header_size > 0) status = put(context, (const uint8_t *)header, header_size, err);
     free(header);
     if (status != TW_OK) return status;
-    writer w = {.g = g, .fd = fd, .cancel = cancel, .bytes = header_size};
+    writer w = {.g = g, .put = put, .context = context, .cancel = cancel, .bytes = header_size};
     pthread_mutex_init(&w.lock, NULL);
     pthread_cond_init(&w.turn, NULL);
     writer_run(&w, threads);
@@ -118,4 +121,9 @@ tw_status generate_write(const generate *g, int fd, unsigned threads, const atom
     if (bytes) *bytes = w.bytes;
     if (w.status != TW_OK && err) *err = w.error;
     return w.status;
+}
+
+tw_status generate_write(const generate *g, int fd, unsigned threads, const atomic_bool *cancel,
+                         uint64_t *bytes, tw_error *err) {
+    return generate_write_to(g, write_all, &fd, threads, cancel, bytes, err);
 }
