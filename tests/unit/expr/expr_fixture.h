@@ -131,12 +131,20 @@ static inline void evaluate_text(const fixture *f, const char *text, char *to, s
         assert_int_equal(bad.n, seen);
         free(rows);
     }
+    char before[8][256], after[256];
+    for (uint32_t i = 0; i < c.rows && i < 8; i++) value_text(&c, i, before[i], sizeof before[i]);
     expr_scratch_free(s);
-    expr_free(e); /* the result must outlive both */
-    for (uint32_t i = 0; i < c.rows; i++) {
-        char again[512];
-        value_text(&c, i, again, sizeof again);
+    expr_free(e); /* the result must outlive both, and what takes their memory */
+    buffer *others[64];
+    for (int i = 0; i < 64; i++) {
+        must(buffer_new(f->memory, MEMORY_FLOW, (size_t)64 << i / 4, &others[i], &err), &err);
+        memset(others[i]->data, 0xdd, others[i]->size);
     }
+    for (uint32_t i = 0; i < c.rows && i < 8; i++) {
+        value_text(&c, i, after, sizeof after);
+        assert_string_equal(before[i], after);
+    }
+    for (int i = 0; i < 64; i++) buffer_unref(others[i]);
     column_clear(&c);
 }
 

@@ -290,6 +290,10 @@ static void choices(void **state) {
         {"greatest(b, false)", "bool: true, false, null"},
         {"greatest(i)", "int64: 7, -3, null"},
         {"if(b, 10 // j, 0) + if(b, 0, j)", "int64: 5, 0, 5"},
+        {"if(b, if(j == 2, j, 100 + j), if(j == 2, j, 100 + j))", "int64: 2, 100, 105"},
+        {"if(j > 50, i * j + 1, i) - if(j >= 0, i * j + 1, 0)", "int64: -8, -4, null"},
+        {"coalesce(t, lower(s), concat(if(b, 'x', s), '!'))", "string: 'hello', '  x ', '100%_a\nb'"},
+        {"coalesce(u, null, lower(if(b, 'x', u)))", "string: '12', '-7', 'abc'"},
         {"if(i > 0, i + 1, i - 1) + if(i > 0, i + 1, 0)", "int64: 16, -4, null"},
     };
     CHECK(cases);
@@ -335,6 +339,10 @@ static void texts(void **state) {
         {"concat(j, ':', f, b)", "string: '2:1.5true', '0:-2.5false', null"},
         {"concat('a','b','c','d','e','f','g','h','i','j','k','l','m','n','o','p','q','r')",
          "string: 'abcdefghijklmnopqr', 'abcdefghijklmnopqr', 'abcdefghijklmnopqr'"},
+        {"trim(concat(s, ' and more '))",
+         "string: 'Hello W\xc3\xb6rld, good day and more', 'and more', null"},
+        {"if(b, substr(concat(s, '.'), 1), 'a constant of many bytes')",
+         "string: 'Hello W\xc3\xb6rld, good day.', 'a constant of many bytes', 'a constant of many bytes'"},
         {"concat(t, null)", "string: null, null, null"},
         {"length(lower(trim(concat(t, ' '))))", "int64: 5, 1, 8"},
     };
