@@ -136,6 +136,11 @@ static tw_status run_gzip(decompressor *d, flow *f, tw_error *err) {
     s->next_out = f->out + f->out_made;
     s->avail_out = out;
     int result = isal_inflate(s);
+    /* On corrupt data isa-l counts a few bytes more than there are. */
+    if (s->avail_in > in || s->avail_out > out) {
+        f->in_used = f->in_size;
+        return error_set(err, TW_ERR_DATA, "the gzip data is corrupt");
+    }
     f->in_used += in - s->avail_in;
     f->out_made += out - s->avail_out;
     if (result < 0)

@@ -26,11 +26,27 @@ typedef struct extent {
     bool quoted;
 } extent;
 
-static inline extent field_at(const text_rows *rows, const text_column *what, uint32_t row) {
-    uint32_t i = rows->first[row] + what->field;
-    extent e = {(rows->ends + i)[-1] + 1, rows->ends[i], false};
-    if (what->last && e.end > e.begin && rows->text[e.end - 1] == '\r') e.end--;
-    if (rows->quote && e.end > e.begin && rows->text[e.begin] == rows->quote) {
+/* The fields of one column. Copied into a local variable, so that stores into the column do not make
+ * the compiler load it again; and loops over it are compiled twice, once for fields that are neither
+ * quoted nor last (`plain`), which leaves nothing to look at. */
+typedef struct fields {
+    const uint8_t *text;
+    const uint32_t *ends, *first;
+    uint32_t n;
+    uint8_t quote;
+    bool last;
+} fields;
+
+static inline fields fields_of(const text_rows *rows, const text_column *what) {
+    return (fields){rows->text, rows->ends + what->field, rows->first, rows->n, rows->quote, what->last};
+}
+
+static inline __attribute__((always_inline)) extent field_at(const fields *f, uint32_t row, bool plain) {
+    const uint32_t *ends = f->ends + f->first[row];
+    extent e = {ends[-1] + 1, ends[0], false};
+    if (plain) return e;
+    if (f->last && e.end > e.begin && f->text[e.end - 1] == '\r') e.end--;
+    if (f->quote && e.end > e.begin && f->text[e.begin] == f->quote) {
         e.begin++;
         e.end--;
         e.quoted = true;
@@ -38,7 +54,7 @@ static inline extent field_at(const text_rows *rows, const text_column *what, ui
     return e;
 }
 
-static tw_status set_null(memory *m, column *c, uint32_t row, tw_error *err) {
+static __attribute__((noinline)) tw_status set_null(memory *m, column *c, uint32_t row, tw_error *err) {
     if (!c->valid) TRY(column_need_valid(m, c, err));
     column_set_null(c, row);
     return TW_OK;
@@ -46,23 +62,28 @@ static tw_status set_null(memory *m, column *c, uint32_t row, tw_error *err) {
 
 /* One loop over the rows: reads each field by `parse` into an array of C type `ctype`. */
 #define VALUE_LOOP(name, ctype, parse)                                                                 \
-    static tw_status name(memory *m, const text_rows *rows, const text_column *what, column *out,      \
-                          misfits *bad, tw_error *err) {                                               \
+    static inline __attribute__((always_inline)) tw_status name##_loop(                                \
+        memory *m, const fields f, const text_column *what, column *out, misfits *bad, bool plain,     \
+        tw_error *err) {                                                                               \
         ctype *to = out->values;                                                                       \
-        const char *text = (const char *)rows->text;                                                   \
-        for (uint32_t r = 0; r < rows->n; r++) {                                                       \
-            extent e = field_at(rows, what, r);                                                        \
-            to[r] = 0;                                                                                 \
-            if (e.begin == e.end && !e.quoted) {                                                       \
-                TRY(set_null(m, out, r, err));                                                         \
-                continue;                                                                              \
-            }                                                                                          \
-            parse_status status = parse(text + e.begin, e.end - e.begin, &to[r]);                      \
+        for (uint32_t r = 0; r < f.n; r++) {                                                           \
+            extent e = field_at(&f, r, plain);                                                         \
+            ctype value = 0;                                                                           \
+            parse_status status = PARSE_OK;                                                            \
+            if (e.begin == e.end && !e.quoted) TRY(set_null(m, out, r, err));                          \
+            else status = parse((const char *)f.text + e.begin, e.end - e.begin, &value);              \
+            to[r] = value;                                                                             \
             if (status == PARSE_OK) continue;                                                          \
             misfit one = {r, what->column, e.begin, e.end, status == PARSE_RANGE, false};              \
             TRY(add_misfit(bad, one, err));                                                            \
         }                                                                                              \
         return TW_OK;                                                                                  \
+    }                                                                                                  \
+    static tw_status name(memory *m, const text_rows *rows, const text_column *what, column *out,      \
+                          misfits *bad, tw_error *err) {                                               \
+        fields f = fields_of(rows, what);                                                              \
+        if (!f.quote && !f.last) return name##_loop(m, f, what, out, bad, true, err);                  \
+        return name##_loop(m, f, what, out, bad, false, err);                                          \
     }
 
 static inline parse_status parse_bool_byte(const char *p, size_t n, uint8_t *out) {
@@ -112,7 +133,7 @@ VALUE_LOOP(read_timestamps, int64_t, parse_timestamp)
 
 typedef struct string_loop {
     memory *m;
-    const text_rows *rows;
+    fields fields;
     const text_column *what;
     column *out;
     misfits *bad;
@@ -123,26 +144,41 @@ typedef struct string_loop {
 } string_loop;
 
 static tw_status note_escaped(string_loop *l, uint32_t row, extent e, tw_error *err) {
-    if (!l->escaped) TRY(buffer_new(l->m, MEMORY_FLOW, l->rows->n * sizeof(uint32_t), &l->escaped, err));
+    if (!l->escaped) TRY(buffer_new(l->m, MEMORY_FLOW, l->fields.n * sizeof(uint32_t), &l->escaped, err));
     ((uint32_t *)(void *)l->escaped->data)[l->n_escaped++] = row;
     l->escaped_bytes += e.end - e.begin;
     return TW_OK;
 }
 
-static tw_status read_views(string_loop *l, tw_error *err) {
-    const text_rows *rows = l->rows;
+/* Fields that are neither quoted nor last, of text that is valid. */
+static tw_status read_plain_views(string_loop *l, tw_error *err) {
+    const fields f = l->fields;
     view *to = l->out->values;
-    bool check = !l->what->valid_text && l->what->type->kind == TYPE_STRING;
     uint32_t longest = 0;
-    for (uint32_t r = 0; r < rows->n; r++) {
-        extent e = field_at(rows, l->what, r);
+    for (uint32_t r = 0; r < f.n; r++) {
+        extent e = field_at(&f, r, true);
         uint32_t n = e.end - e.begin;
-        const uint8_t *p = rows->text + e.begin;
+        to[r] = view_of(f.text + e.begin, n);
+        longest = n > longest ? n : longest;
+        if (n == 0) TRY(set_null(l->m, l->out, r, err));
+    }
+    l->long_views = longest > VIEW_SMALL_MAX;
+    return TW_OK;
+}
+
+static tw_status read_any_views(string_loop *l, bool check, tw_error *err) {
+    const fields f = l->fields;
+    view *to = l->out->values;
+    uint32_t longest = 0;
+    for (uint32_t r = 0; r < f.n; r++) {
+        extent e = field_at(&f, r, false);
+        uint32_t n = e.end - e.begin;
+        const uint8_t *p = f.text + e.begin;
         if (check && !utf8_valid((const char *)p, n)) {
             misfit one = {r, l->what->column, e.begin, e.end, false, true};
             TRY(add_misfit(l->bad, one, err));
         }
-        if (e.quoted && find_byte(p, n, rows->quote) != n) {
+        if (e.quoted && find_byte(p, n, f.quote) != n) {
             TRY(note_escaped(l, r, e, err));
             continue;
         }
@@ -168,8 +204,8 @@ static tw_status read_escaped(string_loop *l, buffer **heap, tw_error *err) {
     const uint32_t *list = (const uint32_t *)(const void *)l->escaped->data;
     uint8_t *to = (*heap)->data;
     for (uint32_t i = 0; i < l->n_escaped; i++) {
-        extent e = field_at(l->rows, l->what, list[i]);
-        uint32_t n = unescape(l->rows->text + e.begin, e.end - e.begin, l->rows->quote, to);
+        extent e = field_at(&l->fields, list[i], false);
+        uint32_t n = unescape(l->fields.text + e.begin, e.end - e.begin, l->fields.quote, to);
         ((view *)l->out->values)[list[i]] = view_make(to, n);
         to += n;
     }
@@ -177,7 +213,9 @@ static tw_status read_escaped(string_loop *l, buffer **heap, tw_error *err) {
 }
 
 static tw_status read_strings(string_loop *l, buffer *owner, tw_error *err) {
-    TRY(read_views(l, err));
+    bool check = !l->what->valid_text && l->what->type->kind == TYPE_STRING;
+    bool plain = !check && !l->fields.quote && !l->fields.last;
+    TRY(plain ? read_plain_views(l, err) : read_any_views(l, check, err));
     buffer *heaps[2] = {l->long_views ? owner : NULL, NULL};
     tw_status status = l->escaped ? read_escaped(l, &heaps[1], err) : TW_OK;
     if (status == TW_OK) status = buffer_join(heaps, 2, &l->out->heap, err);
@@ -200,7 +238,7 @@ tw_status text_column_read(memory *m, const text_rows *rows, const text_column *
     case TYPE_TIMESTAMP: return read_timestamps(m, rows, what, out, bad, err);
     case TYPE_STRING:
     case TYPE_BINARY: {
-        string_loop l = {.m = m, .rows = rows, .what = what, .out = out, .bad = bad};
+        string_loop l = {.m = m, .fields = fields_of(rows, what), .what = what, .out = out, .bad = bad};
         tw_status status = read_strings(&l, owner, err);
         buffer_unref(l.escaped);
         return status;
