@@ -53,7 +53,8 @@ TW_API tw_status tw_job_explain(tw_job *job, char **out, tw_error *err);
  * that is NULL. After tw_job_check. */
 TW_API bool tw_job_prints(const tw_job *job, tw_error *place);
 
-/* Checks if that was not done, then starts the worker threads and returns. A job runs once. */
+/* Checks if that was not done, then starts the worker threads and returns. A job runs once. After an error
+ * other than TW_ERR_JOB the run has failed: tw_job_result repeats it, and there is a summary. */
 TW_API tw_status tw_job_start(tw_job *job, tw_error *err);
 /* Waits for at most timeout_ms (negative: until it ends); true once it has ended. */
 TW_API bool tw_job_wait(tw_job *job, int timeout_ms);
@@ -109,8 +110,9 @@ TW_API tw_status tw_help(const char *name, char **out, tw_error *err);
 /* The reference of all steps, connectors and settings, in Markdown. */
 TW_API tw_status tw_reference(char **out, tw_error *err);
 
-/* Makes data of a kind (see tw_list): options are "name=value" texts. Bytes go to `write`, in order, from
- * one thread at a time; anything but 0 from it ends the work as TW_ERR_IO. Same seed, same bytes. */
+/* Makes data of a kind (see tw_list): options are "name=value" texts; 0 threads are as many as there are
+ * processors. Bytes go to `write`, in order, from one thread at a time; anything but 0 from it ends the
+ * work as TW_ERR_IO. Same seed, same bytes. TW_ERR_JOB: a kind, an option or a value that is wrong. */
 typedef int (*tw_write)(void *context, const void *bytes, size_t size);
 TW_API tw_status tw_generate(const char *kind, const char *const *options, size_t n_options, uint64_t seed,
                              uint32_t threads, tw_write write, void *context, tw_error *err);

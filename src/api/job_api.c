@@ -175,8 +175,16 @@ bool tw_job_prints(const tw_job *j, tw_error *place) {
 
 tw_status tw_job_start(tw_job *j, tw_error *err) {
     TRY(tw_job_check(j, err));
-    if (j->run) return error_set(err, TW_ERR_JOB, "a job runs once");
-    return run_start(j->plan, &j->options, &j->run, err);
+    if (j->run || j->resulted) return error_set(err, TW_ERR_JOB, "a job runs once");
+    tw_status status = run_start(j->plan, &j->options, &j->run, &j->outcome_error);
+    if (status == TW_OK) return TW_OK;
+    /* A run that could not begin has failed, and has a summary. */
+    j->outcome = status;
+    j->resulted = true;
+    run_figures none = {.parallelism = j->options.parallelism};
+    if (summary_make(&j->summary, j->plan, &none, status, &j->outcome_error) != TW_OK) return no_memory(err);
+    if (err) *err = j->outcome_error;
+    return status;
 }
 
 bool tw_job_wait(tw_job *j, int timeout_ms) { return !j->run || run_wait(j->run, timeout_ms); }
@@ -198,7 +206,7 @@ void tw_job_progress(tw_job *j, tw_progress *out) {
 }
 
 tw_status tw_job_result(tw_job *j, tw_error *err) {
-    if (!j->run) return error_set(err, TW_ERR_JOB, "the job was not started");
+    if (!j->run && !j->resulted) return error_set(err, TW_ERR_JOB, "the job was not started");
     if (!j->resulted) {
         run_wait(j->run, -1);
         j->outcome = run_result(j->run, &j->outcome_error);

@@ -1,0 +1,66 @@
+/* main.c: which command it is. */
+#include <malloc.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+const char usage[] =
+    "usage: thalweg COMMAND ...\n"
+    "\n"
+    "  run JOB.yaml        runs a job; '-' reads it from standard input\n"
+    "      --set K=V       sets a value of it: run.memory=1GiB, steps[1].sort.limit=10\n"
+    "      --json          prints the figures of the run as one JSON object\n"
+    "      --quiet         no summary\n"
+    "      --progress      a line that tells how far it is\n"
+    "  check JOB.yaml      tells all that is wrong with a job; runs nothing (--set)\n"
+    "  explain JOB.yaml    prints the plan: stages, what is fused, memory (--set)\n"
+    "  list                steps, sources, sinks, formats, generators\n"
+    "  help [NAME]         about one of them\n"
+    "  generate KIND       makes data for tests and measurements\n"
+    "      -o FILE         where to, else standard output\n"
+    "      --seed N        another seed gives other data\n"
+    "      --OPTION VALUE  of the kind, see 'thalweg help KIND'\n"
+    "  version\n"
+    "\n"
+    "Exit status: 0 done; 1 the run failed; 2 the job or the command line is wrong;\n"
+    "130 interrupted.\n";
+
+typedef struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} command;
+
+static const command commands[] = {
+    {"run", command_run},           {"check", command_check}, {"explain", command_explain},
+    {"list", command_list},         {"help", command_help},   {"generate", command_generate},
+    {"version", command_version},   {"--help", command_help}, {"-h", command_help},
+    {"--version", command_version},
+};
+
+static const char *const later[] = {"report", "bench"};
+
+static int unknown(const char *name) {
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (strcmp(name, later[i]) == 0) {
+            say_error("this version has no command '%s'", name);
+            return EXIT_WRONG;
+        }
+    struct nearest near = {name};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (commands[i].name[0] != '-') nearest_try(&near, commands[i].name);
+    if (near.best) say_error("unknown command '%.60s'; did you mean '%s'?", name, near.best);
+    else say_error("unknown command '%.60s'; 'thalweg help' lists them", name);
+    return EXIT_WRONG;
+}
+
+int main(int argc, char **argv) {
+    mallopt(M_ARENA_MAX, 2); /* what is large comes from the run's own pools */
+    signals_begin();
+    if (argc < 2) {
+        fputs(usage, stderr);
+        return EXIT_WRONG;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+    return unknown(argv[1]);
+}
