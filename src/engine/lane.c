@@ -1,19 +1,20 @@
 #include "engine/lane.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 
-#define RETRIES_MAX 3
+#define IO_RETRIES_MAX 3
 #define MEMORY_RETRIES_MAX 200
+#define RETRY_NS 1000000ull
 
-tw_status lane_open(pipeline *p, run_context *run, lane **out, tw_error *err) {
+tw_status lane_new(pipeline *p, run_context *run, const atomic_bool *unwanted, lane **out, tw_error *err) {
     uint32_t n = p->n_operators;
     lane *l = calloc(1, sizeof *l);
     if (!l) return error_set(err, TW_ERR_MEMORY, "out of memory for a lane");
     l->pipeline = p;
     l->run = run;
+    l->unwanted = unwanted;
     l->operators = calloc(n + 1, sizeof *l->operators);
     l->pending = calloc(n + 1, sizeof *l->pending);
     l->rows_in = calloc((n + 2) * 3, sizeof *l->rows_in);
@@ -23,16 +24,6 @@ tw_status lane_open(pipeline *p, run_context *run, lane **out, tw_error *err) {
     }
     l->rows_out = l->rows_in + n + 2;
     l->busy_ns = l->rows_out + n + 2;
-    tw_status status = TW_OK;
-    for (uint32_t i = 0; i < n && status == TW_OK; i++) {
-        operator_plan *o = p->operators[i];
-        status = o->class->open(o, run, &l->operators[i], err);
-    }
-    if (status == TW_OK) status = p->sink->class->open(p->sink, &l->writer, err);
-    if (status != TW_OK) {
-        lane_drop(l);
-        return status;
-    }
     *out = l;
     return TW_OK;
 }
@@ -40,6 +31,7 @@ tw_status lane_open(pipeline *p, run_context *run, lane **out, tw_error *err) {
 static void forget_work(lane *l) {
     if (l->reader) l->reader->class->free(l->reader);
     l->reader = NULL;
+    l->opened = false;
     batch_unref(l->ready);
     l->ready = NULL;
     for (uint32_t i = 0; i < l->pipeline->n_operators; i++) {
@@ -60,59 +52,98 @@ void lane_drop(lane *l) {
     free(l);
 }
 
-static void count(step_statistics *s, uint64_t rows_in, uint64_t rows_out, uint64_t busy_ns) {
+static void add(step_statistics *s, uint64_t rows_in, uint64_t rows_out, uint64_t busy_ns) {
     atomic_fetch_add(&s->rows_in, rows_in);
     atomic_fetch_add(&s->rows_out, rows_out);
     atomic_fetch_add(&s->busy_ns, busy_ns);
 }
 
-tw_status lane_close(lane *l, step_statistics **steps, tw_error *err) {
-    pipeline *p = l->pipeline;
+void lane_count(const lane *l, step_statistics **steps) {
+    const pipeline *p = l->pipeline;
     uint32_t n = p->n_operators;
-    uint64_t begin = clock_ns();
-    sink_writer *w = l->writer;
-    tw_status status = w->sink->class->close(w, err);
-    if (status == TW_OK) l->writer = NULL;
-    l->busy_ns[n + 1] += clock_ns() - begin;
-    if (p->source->step >= 0) count(steps[p->source->step], 0, l->rows_out[0], l->busy_ns[0]);
+    if (p->source_step >= 0) add(steps[p->source_step], 0, l->rows_out[0], l->busy_ns[0]);
     for (uint32_t i = 0; i < n; i++)
         if (p->operators[i]->step >= 0)
-            count(steps[p->operators[i]->step], l->rows_in[i + 1], l->rows_out[i + 1], l->busy_ns[i + 1]);
-    if (p->sink->step >= 0) {
-        count(steps[p->sink->step], l->rows_in[n + 1], 0, l->busy_ns[n + 1]);
-        atomic_fetch_add(&steps[p->sink->step]->blocked_ns, l->blocked_ns);
+            add(steps[p->operators[i]->step], l->rows_in[i + 1], l->rows_out[i + 1], l->busy_ns[i + 1]);
+    if (p->sink->step < 0) return;
+    add(steps[p->sink->step], l->rows_in[n + 1], 0, l->busy_ns[n + 1]);
+    atomic_fetch_add(&steps[p->sink->step]->blocked_ns, l->blocked_ns);
+}
+
+tw_status lane_close(lane *l, step_statistics **steps, tw_error *err) {
+    tw_status status = TW_OK;
+    sink_writer *w = l->writer;
+    if (w && !atomic_load(l->unwanted)) {
+        uint64_t begin = clock_ns();
+        status = w->sink->class->close(w, err);
+        if (status == TW_OK) l->writer = NULL;
+        l->busy_ns[l->pipeline->n_operators + 1] += clock_ns() - begin;
     }
+    lane_count(l, steps);
     lane_drop(l);
     return status;
 }
 
-void lane_begin(lane *l, reader *r, uint64_t split) {
-    l->reader = r;
-    l->order.split = split;
-    l->order.input = l->pipeline->input;
+static void begin(lane *l) {
+    reader *r = l->reader;
+    pipeline *p = l->pipeline;
+    l->order.input = p->input;
     /* Inputs of a union stand one after the other. */
-    l->order.position = r->position + ((uint64_t)l->pipeline->input << 56);
-    for (uint32_t i = 0; i < l->pipeline->n_operators; i++)
-        if (l->operators[i]->class->begin_split)
-            l->operators[i]->class->begin_split(l->operators[i], r->position);
+    l->order.position = (r->position << r->spread) + ((uint64_t)p->input << p->input_shift);
+    for (uint32_t i = 0; i < p->n_operators; i++)
+        if (l->operators[i]->class->begin_split) l->operators[i]->class->begin_split(l->operators[i], r->position);
 }
 
-/* Whether a failed call should be repeated; waits a little first. Passing trouble of a disk is given
- * RETRIES_MAX chances; memory is awaited as long as other lanes may let go of theirs. */
-static bool retry(lane *l, tw_status status, bool io, unsigned *tries) {
-    struct timespec pause = {.tv_nsec = 1000000};
-    if (run_cancelled(l->run)) return false;
-    if (status == TW_ERR_IO && io && *tries < RETRIES_MAX) {
-        for (unsigned i = 0; i < *tries; i++) pause.tv_nsec *= 8;
-    } else if (status != TW_ERR_MEMORY || *tries >= MEMORY_RETRIES_MAX) {
-        return false;
+/* What becomes of a lane whose call gave `status`, which is not TW_OK. Passing trouble of a disk is
+ * given RETRIES_MAX chances; memory is awaited as long as other lanes may let go of theirs. */
+static lane_outcome outcome_of(lane *l, tw_status status, bool io, tw_error *err) {
+    if (status == STATUS_WAIT) return LANE_WAITS;
+    if (!run_cancelled(l->run)) {
+        if (status == TW_ERR_IO && io && l->tries < IO_RETRIES_MAX) {
+            l->resume_ns = clock_ns() + (RETRY_NS << 3 * l->tries++);
+            return LANE_RETRIES;
+        }
+        if (status == TW_ERR_MEMORY && l->tries < MEMORY_RETRIES_MAX) {
+            l->tries++;
+            l->resume_ns = clock_ns() + RETRY_NS;
+            return LANE_RETRIES;
+        }
     }
-    ++*tries;
-    nanosleep(&pause, NULL);
-    return true;
+    if (status == TW_END) error_set(err, TW_ERR_INTERNAL, "a step ended before its input did");
+    else if (!err->code) error_set(err, status, "a part of the run failed and does not say why");
+    return LANE_FAILED;
 }
 
-/* Each step_* does one call and says TW_OK, or another status that ends this turn. */
+/* Goes on where it failed before. */
+static tw_status prepare(lane *l, tw_error *err) {
+    pipeline *p = l->pipeline;
+    for (uint32_t i = 0; i < p->n_operators; i++) {
+        operator_plan *o = p->operators[i];
+        if (!l->operators[i]) TRY(o->class->open(o, l->run, &l->operators[i], err));
+    }
+    if (!l->writer) TRY(p->sink->class->open(p->sink, &l->writer, err));
+    l->prepared = true;
+    return TW_OK;
+}
+
+/* The split comes first: where rows are, all that the operators rest on has been there before. */
+lane_outcome lane_open(lane *l, tw_error *err) {
+    source *s = l->pipeline->source;
+    tw_status status = l->reader ? TW_OK : s->class->open(s, l->order.split, &l->reader, err);
+    if (status == TW_END) return LANE_NO_SPLIT;
+    if (status != TW_OK) {
+        l->reader = NULL;
+        return outcome_of(l, status, true, err);
+    }
+    if (!l->prepared) status = prepare(l, err);
+    if (status != TW_OK) return outcome_of(l, status == STATUS_WAIT ? TW_ERR_INTERNAL : status, false, err);
+    l->tries = 0;
+    begin(l);
+    l->opened = true;
+    return LANE_OPENED;
+}
+
+/* Each step_* does one call: TW_OK, or what it failed with, having taken nothing. */
 
 static tw_status step_push(lane *l, uint64_t *now, tw_error *err) {
     sink *k = l->writer->sink;
@@ -125,10 +156,7 @@ static tw_status step_push(lane *l, uint64_t *now, tw_error *err) {
         l->blocked_ns += *now - l->parked_ns;
         l->parked_ns = 0;
     }
-    tw_status status;
-    unsigned tries = 0;
-    do status = k->class->push(l->writer, &l->order, l->ready, err);
-    while (status == TW_ERR_MEMORY && retry(l, status, false, &tries));
+    tw_status status = k->class->push(l->writer, &l->order, l->ready, err);
     uint64_t then = clock_ns();
     l->busy_ns[n + 1] += then - *now;
     *now = then;
@@ -149,10 +177,7 @@ static tw_status step_operator(lane *l, uint32_t i, uint64_t *now, tw_error *err
     operator *o = l->operators[i];
     batch *in = l->pending[i], *out = NULL;
     bool more = false;
-    tw_status status;
-    unsigned tries = 0;
-    do status = o->class->process(o, in, &out, &more, err);
-    while (status != TW_OK && retry(l, status, false, &tries));
+    tw_status status = o->class->process(o, in, &out, &more, err);
     uint64_t then = clock_ns();
     l->busy_ns[i + 1] += then - *now;
     *now = then;
@@ -171,10 +196,7 @@ static tw_status step_operator(lane *l, uint32_t i, uint64_t *now, tw_error *err
 
 static tw_status step_read(lane *l, uint64_t *now, tw_error *err) {
     batch *b = NULL;
-    tw_status status;
-    unsigned tries = 0;
-    do status = l->reader->class->next(l->reader, &b, err);
-    while (status > TW_END && status != STATUS_WAIT && retry(l, status, true, &tries));
+    tw_status status = l->reader->class->next(l->reader, &b, err);
     uint64_t then = clock_ns();
     l->busy_ns[0] += then - *now;
     *now = then;
@@ -187,9 +209,12 @@ static tw_status step_read(lane *l, uint64_t *now, tw_error *err) {
 static lane_outcome end_split(lane *l, tw_error *err) {
     sink *k = l->writer->sink;
     forget_work(l);
-    if (k->class->end_split && k->class->end_split(l->writer, &l->order, err) != TW_OK)
-        return LANE_FAILED;
-    return LANE_SPLIT_END;
+    l->parked_ns = 0;
+    if (!k->class->end_split || atomic_load_explicit(l->unwanted, memory_order_relaxed)) return LANE_SPLIT_END;
+    tw_status status = k->class->end_split(l->writer, &l->order, err);
+    if (status == TW_OK) return LANE_SPLIT_END;
+    if (!err->code) error_set(err, status, "a sink failed and does not say why");
+    return LANE_FAILED;
 }
 
 lane_outcome lane_run(lane *l, const atomic_bool *yield, tw_error *err) {
@@ -201,17 +226,20 @@ lane_outcome lane_run(lane *l, const atomic_bool *yield, tw_error *err) {
             return LANE_FAILED;
         }
         if (!first && atomic_load_explicit(yield, memory_order_relaxed)) return LANE_YIELDS;
+        if (atomic_load_explicit(l->unwanted, memory_order_relaxed)) return end_split(l, err);
         if (k->class->satisfied && k->class->satisfied(k)) return end_split(l, err);
         tw_status status;
+        bool reads = false;
         if (l->ready) {
             status = step_push(l, &now, err);
         } else {
             uint32_t i = l->pipeline->n_operators;
             while (i > 0 && !l->pending[i - 1]) i--;
-            status = i > 0 ? step_operator(l, i - 1, &now, err) : step_read(l, &now, err);
+            reads = i == 0;
+            status = reads ? step_read(l, &now, err) : step_operator(l, i - 1, &now, err);
         }
-        if (status == TW_END) return end_split(l, err);
-        if (status == STATUS_WAIT) return LANE_WAITS;
-        if (status != TW_OK) return LANE_FAILED;
+        if (reads && status == TW_END) return end_split(l, err);
+        if (status != TW_OK) return outcome_of(l, status, reads, err);
+        l->tries = 0;
     }
 }

@@ -15,7 +15,8 @@
  * Failure. `next`, `process` and `push` either do all of their work or nothing, so the engine retries
  * one that failed for a passing reason, without redoing anything that came before: `next` after
  * TW_ERR_IO, all three after TW_ERR_MEMORY once room was made. A sink that has taken the batch and then
- * fails answers with another code. */
+ * fails answers with another code. `open` of all kinds is retried likewise. Meanwhile the worker runs
+ * other lanes: who waits within a call must not wait for a call that comes later. */
 #ifndef ENGINE_PIPELINE_H
 #define ENGINE_PIPELINE_H
 
@@ -62,11 +63,13 @@ typedef struct reader_class {
 struct reader {
     const reader_class *class;
     uint64_t position; /* of the split's first row; split << 32 unless the source knows better */
+    unsigned spread;   /* bits: if positions count rows without gaps, room for what each row becomes */
 };
 
 typedef struct source_class {
-    /* Once, before the first open, when everything the pipeline depends on has finished. n_splits:
-     * how many there are, UINT64_MAX if unknown (then opened one after the other until TW_END). */
+    /* Once, before the first open, when everything the pipeline depends on has finished; not at all when
+     * nobody wants its rows by then. n_splits: how many there are, UINT64_MAX if unknown (then opened
+     * one after the other until TW_END). */
     tw_status (*start)(source *self, run_context *run, uint64_t *n_splits, tw_error *err);
     /* From any worker, several at once, each split once. TW_END past the last split; STATUS_WAIT when
      * the next split is not there yet (only with n_splits unknown). */
@@ -148,10 +151,11 @@ typedef struct sink_class {
     /* Optional: whether a push of this split may come now; false parks the lane. The lowest open
      * split of the lowest open input must always be let through. */
     bool (*ready)(sink *self, const batch_order *order);
-    /* Optional: whether it wants no more rows at all (limit). */
+    /* Optional: whether it wants no more rows at all (limit). Answers at once, and takes no lock. */
     bool (*satisfied)(sink *self);
     /* The lane is done: flush what the writer holds. Several writers are closed at once. Frees it
-     * when it returns TW_OK. */
+     * when it returns TW_OK. Writers are dropped instead, and end_input and finish not called, when all
+     * that would read from the sink have ended before. */
     tw_status (*close)(sink_writer *w, tw_error *err);
     void (*drop)(sink_writer *w); /* frees it without flushing: the run has failed */
     /* Optional: input `input` has no more splits; it had n_splits. */

@@ -13,7 +13,7 @@
 typedef struct flow_state {
     const job_flow *flow;
     uint32_t readers;  /* other flows that read it, plus its own sink */
-    bool building, failed;
+    bool visited, building, failed;
     store *store;      /* once built, when several read it */
     schema *schema;
 } flow_state;
@@ -27,6 +27,7 @@ struct plan_builder {
     uint32_t n_flows;
     flow_state *flow;    /* being built */
     int step;            /* index into plan->steps of what is being built; -1 */
+    bool wrong_before;   /* there were errors before we began */
 };
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
@@ -105,7 +106,7 @@ static tw_status pipeline_new(plan_builder *b, source *from, schema *s, pipeline
     }
     p->id = b->plan->n_pipelines;
     p->source = from;
-    from->step = b->step;
+    from->step = p->source_step = b->step;
     p->first_schema = schema_ref(s);
     tw_status status = push_pointer(&b->plan->pipelines, &b->plan->n_pipelines, p, err);
     if (status != TW_OK) {
@@ -207,7 +208,8 @@ tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *
     p->feeder = k;
     if (!from->live) TRY(push_pointer(&p->after, &p->n_after, k, err));
     stream_set_schema(s, out);
-    return push_pointer(&s->open, &s->n_open, p, err);
+    TRY(push_pointer(&s->open, &s->n_open, p, err));
+    return bound_of_step(b) > 0 ? cut_with_queue(s, 0, err) : TW_OK; /* what follows is not bound */
 }
 
 tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err) {
@@ -260,6 +262,23 @@ static const void *find(plan_builder *b, const void *array, const job_part *part
 static flow_state *flow_named(plan_builder *b, const char *name) {
     int i = job_flow_index(b->job, name);
     return i < 0 ? NULL : &b->flows[i];
+}
+
+/* Adds an error that names the nearest one. */
+static tw_status unknown_flow(plan_builder *b, struct place at, const char *name) {
+    struct nearest n = {name};
+    for (uint32_t i = 0; i < b->n_flows; i++) nearest_try(&n, b->flows[i].flow->name);
+    if (n.best) return error_list_add(b->errors, at, "unknown flow '%s'; did you mean '%s'?", name, n.best);
+    return error_list_add(b->errors, at, "unknown flow '%s'", name);
+}
+
+/* Where the name stands: in a list its item. */
+static struct place place_of_flow(const args *a, const char *option_name, const char *flow) {
+    size_t n;
+    const arg_item *items = args_items(a, option_name, &n);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(items[i].text, flow) == 0) return items[i].at;
+    return args_place(a, option_name);
 }
 
 /* Counts who reads which flow, by the options of type OPTION_FLOW. */
@@ -341,7 +360,9 @@ static tw_status build_source(plan_builder *b, const job_part *part, stream **ou
     TRY(status);
     status = stream_from(b, from, s, out, err);
     schema_unref(s);
-    return status;
+    TRY(status);
+    if (!bound_of_step(b)) return TW_OK;
+    return cut_with_queue(*out, 0, err); /* the steps that follow are not bound */
 }
 
 static tw_status build_step(stream *s, const job_part *part, tw_error *err) {
@@ -376,6 +397,23 @@ static tw_status build_sink(stream *s, const job_part *part, tw_error *err) {
 
 static tw_status read_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err);
 
+/* A part that can't be built, since what comes before it is wrong: name, options, flows. */
+static void check_part(plan_builder *b, const void *array, const job_part *part, const char *what) {
+    const descriptor *d = find(b, array, part, what);
+    args *a;
+    if (!d || args_bind(d, part->arguments, part->at, b->errors, &a) != TW_OK) return;
+    for (size_t i = 0; i < d->n_options; i++) {
+        const option *o = &d->options[i];
+        size_t n = 0;
+        const arg_item *items = o->type == OPTION_FLOWS ? args_items(a, o->name, &n) : NULL;
+        for (size_t k = 0; k < n; k++)
+            if (!flow_named(b, items[k].text)) unknown_flow(b, items[k].at, items[k].text);
+        const char *one = o->type == OPTION_FLOW ? args_string(a, o->name) : NULL;
+        if (one && !flow_named(b, one)) unknown_flow(b, args_place(a, o->name), one);
+    }
+    args_free(a);
+}
+
 /* Source and steps of a flow. After an error the steps that are left are not built: their columns are
  * unknown; their names and options are still checked. */
 static tw_status build_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err) {
@@ -389,18 +427,13 @@ static tw_status build_flow(plan_builder *b, flow_state *f, stream **out, tw_err
     if (flow->source_flow) {
         flow_state *from = flow_named(b, flow->source_flow);
         if (from) status = read_flow(b, from, &s, err);
-        else error_list_add(b->errors, flow->source_flow_at, "unknown flow '%s'", flow->source_flow);
+        else status = unknown_flow(b, flow->source_flow_at, flow->source_flow);
     } else if (flow->source.name) {
         status = build_source(b, &flow->source, &s, err);
     }
     uint32_t i = 0;
     for (; i < flow->n_steps && status == TW_OK; i++) status = build_step(s, &flow->steps[i], err);
-    for (; i < flow->n_steps && status == TW_ERR_JOB; i++) {
-        const step_descriptor *d = find(b, b->registry->steps, &flow->steps[i], "step");
-        args *a = NULL;
-        if (d && args_bind(&d->descriptor, flow->steps[i].arguments, flow->steps[i].at, b->errors, &a) == TW_OK)
-            args_free(a);
-    }
+    for (; i < flow->n_steps && status == TW_ERR_JOB; i++) check_part(b, b->registry->steps, &flow->steps[i], "step");
     b->flow = outer;
     b->step = outer_step;
     if (status != TW_OK) {
@@ -437,6 +470,7 @@ static tw_status read_store(plan_builder *b, flow_state *f, stream **out, tw_err
         pipeline *p = (*out)->open[0];
         p->feeder = store_sink(f->store);
         status = push_pointer(&p->after, &p->n_after, p->feeder, err);
+        if (status != TW_OK) stream_free(*out);
     }
     b->step = step;
     return status;
@@ -445,9 +479,12 @@ static tw_status read_store(plan_builder *b, flow_state *f, stream **out, tw_err
 /* A stream of the flow's rows for one of its readers. */
 static tw_status read_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err) {
     if (f->failed) return TW_ERR_JOB; /* told already */
-    if (f->building)
+    if (f->building) {
+        /* The check of the job's shape knows the rings of the steps that we have, and says more. */
+        if (b->wrong_before) return TW_ERR_JOB;
         return error_list_add(b->errors, f->flow->at, "flow '%s' reads itself", f->flow->name);
-    f->building = true;
+    }
+    f->building = f->visited = true;
     tw_status status = TW_OK;
     if (f->readers <= 1) status = build_flow(b, f, out, err);
     else if (!f->store) status = build_store(b, f, err);
@@ -461,11 +498,7 @@ tw_status stream_of_flow(stream *s, const args *a, const char *option_name, cons
                          tw_error *err) {
     plan_builder *b = s->builder;
     flow_state *f = flow_named(b, flow);
-    if (f) return read_flow(b, f, out, err);
-    struct nearest n = {flow};
-    for (uint32_t i = 0; i < b->n_flows; i++) nearest_try(&n, b->flows[i].flow->name);
-    if (n.best) return args_error(a, option_name, b->errors, "unknown flow '%s'; did you mean '%s'?", flow, n.best);
-    return args_error(a, option_name, b->errors, "unknown flow '%s'", flow);
+    return f ? read_flow(b, f, out, err) : unknown_flow(b, place_of_flow(a, option_name, flow), flow);
 }
 
 /* ---- the whole plan ---- */
@@ -481,15 +514,24 @@ static tw_status build_all(plan_builder *b, tw_error *err) {
             status = build_sink(s, &f->flow->sink, err);
             stream_free(s);
         } else if (status == TW_ERR_JOB) {
-            find(b, b->registry->sinks, &f->flow->sink, "sink");
+            check_part(b, b->registry->sinks, &f->flow->sink, "sink");
         }
+        if (status != TW_OK && status != TW_ERR_JOB) return status;
+    }
+    /* Flows that only a wrong one reads have errors of their own. */
+    for (uint32_t i = 0; i < b->n_flows && b->errors->total; i++) {
+        stream *s = NULL;
+        if (b->flows[i].visited) continue;
+        tw_status status = read_flow(b, &b->flows[i], &s, err);
+        stream_free(s);
         if (status != TW_OK && status != TW_ERR_JOB) return status;
     }
     return b->errors->total ? TW_ERR_JOB : TW_OK;
 }
 
 tw_status plan_build(const job *j, const registry *r, error_list *errors, plan **out, tw_error *err) {
-    plan_builder b = {.job = j, .registry = r, .errors = errors, .n_flows = j->n_flows, .step = -1};
+    plan_builder b = {.job = j, .registry = r, .errors = errors, .n_flows = j->n_flows, .step = -1,
+                      .wrong_before = errors->total > 0};
     b.plan = calloc(1, sizeof *b.plan);
     b.flows = calloc(j->n_flows, sizeof *b.flows);
     tw_status status = b.plan && b.flows ? TW_OK : no_memory(err);

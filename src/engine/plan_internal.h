@@ -14,12 +14,14 @@ typedef struct step_statistics {
 
 typedef struct pipeline {
     uint32_t id;              /* order of making; later ones lie further downstream or are awaited */
-    source *source;
+    source *source;           /* NULL once the pipeline has ended */
+    int source_step;          /* of the source, which is gone earlier */
     operator_plan **operators;
     uint32_t n_operators;
     sink *feeder;             /* whose rows the source gives; NULL: from outside */
     sink *sink;
     uint32_t input;           /* which input of the sink */
+    uint32_t input_shift;     /* where its number stands in the positions of rows; set by the run */
     schema *first_schema;     /* of the source */
     sink **after;             /* must have finished before it starts */
     uint32_t n_after;

@@ -2,10 +2,13 @@
 
 #include "engine/plan_internal.h"
 
-/* Whether `p` must be asked before the pipelines that feed sink `k`: it reads what `k` collects. */
-static bool reads_after(const pipeline *p, const sink *k) {
+/* Whether `p` must be asked before `q`: it reads what q's sink collects, or what q puts aside. */
+static bool comes_before(const pipeline *p, const pipeline *q) {
+    if (p->feeder == q->sink) return true;
     for (uint32_t i = 0; i < p->n_after; i++)
-        if (p->after[i] == k) return true;
+        if (p->after[i] == q->sink) return true;
+    for (uint32_t i = 0; i < p->n_also_after; i++)
+        if (p->also_after[i] == q) return true;
     return false;
 }
 
@@ -46,15 +49,13 @@ tw_status plan_prune(plan *p, tw_error *err) {
     bool *done = calloc(p->n_pipelines + 1, sizeof *done);
     if (!done) return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
     tw_status status = TW_OK;
-    /* A pipeline's turn comes when all that read its sink have had theirs. Plans have no cycles. */
+    /* A pipeline's turn comes when all that read what it gives have had theirs. Plans have no cycles. */
     for (bool progress = true; progress && status == TW_OK;) {
         progress = false;
         for (uint32_t i = p->n_pipelines; i-- > 0 && status == TW_OK;) {
             bool turn = !done[i];
             for (uint32_t k = 0; k < p->n_pipelines && turn; k++)
-                turn = done[k] || k == i ||
-                       !(reads_after(p->pipelines[k], p->pipelines[i]->sink) ||
-                         p->pipelines[k]->feeder == p->pipelines[i]->sink);
+                turn = done[k] || k == i || !comes_before(p->pipelines[k], p->pipelines[i]);
             if (!turn) continue;
             status = prune_pipeline(p->pipelines[i], err);
             done[i] = progress = true;

@@ -1,0 +1,80 @@
+/* run_internal.h: the state of a run, shared by run.c (from create to free) and schedule.c (its workers). */
+#ifndef ENGINE_RUN_INTERNAL_H
+#define ENGINE_RUN_INTERNAL_H
+
+#include <pthread.h>
+
+#include "engine/lane.h"
+#include "engine/run.h"
+
+typedef enum phase {
+    PHASE_WAITING,  /* for sinks and pipelines before it */
+    PHASE_STARTING, /* a worker is in start() */
+    PHASE_RUNNING,  /* splits are handed out */
+    PHASE_DRAINING, /* no more splits; lanes still work on theirs */
+    PHASE_CLOSING,  /* lanes are flushed and freed */
+    PHASE_ENDED
+} phase;
+
+typedef struct sink_state {
+    sink *sink;
+    uint32_t n_inputs, inputs_left;
+    uint32_t readers_left;  /* pipelines not ended that need what it collects; 0 at first: it is external */
+    bool finished;
+    atomic_bool unwanted;   /* all who would read it have ended */
+} sink_state;
+
+typedef struct pipeline_state {
+    pipeline *pipeline;
+    phase phase;
+    uint32_t n_awaited;     /* sinks to finish and pipelines to end before it starts */
+    sink_state *sink;
+    sink_state **reads;     /* each once */
+    uint32_t n_reads;
+    uint64_t n_splits, next_split;
+    uint64_t multiplier;    /* shuffles the order of splits; 1: as they come */
+    uint32_t lanes, lanes_max;
+    uint32_t busy;          /* lanes with a split, a worker or both; those in open() too */
+    uint32_t closing;       /* workers that close a lane or end the pipeline */
+    lane *idle;             /* without a split */
+    lane *runnable, *parked;
+    lane *delayed;          /* to be run again at their resume_ns */
+    bool opening;           /* a lane opens a split of a source without a known number of splits */
+    uint64_t dry_at;        /* the wake count at which open() had nothing; UINT64_MAX: not dry */
+    uint64_t started_ns;
+    uint64_t bytes_total;   /* of the source */
+} pipeline_state;
+
+struct run {
+    run_context context;
+    plan *plan;
+    run_options options;
+    pthread_mutex_t lock;   /* of all that is not atomic. No call into a part of the plan is made with it */
+    pthread_cond_t work, done;
+    pthread_t *threads;
+    uint32_t n_threads, threads_left;
+    pipeline_state *pipelines;
+    sink_state *sinks;
+    sink_state **reads;     /* what the pipelines' reads point into */
+    atomic_bool stop;       /* failed or cancelled: everyone goes home */
+    atomic_bool yield;      /* lanes let go after their batch: something more urgent is there */
+    atomic_uint_fast64_t wakes;
+    atomic_uint sleepers;   /* workers without work, and parked lanes */
+    uint32_t asleep;        /* workers without work */
+    uint32_t n_delayed;     /* lanes */
+    bool cancelled, failed, committed;
+    bool has_live;
+    tw_error error;
+    tw_status status;
+    uint32_t ended;         /* pipelines */
+    uint64_t begin_ns, begin_cpu_ns, end_ns, end_cpu_ns;
+};
+
+/* A worker thread's function; the argument is the run. */
+void *run_worker(void *run);
+/* run_context.wake. */
+void run_wake_lanes(void *run);
+/* The first failure is told; what follows from stopping is not. With the lock held. */
+void run_fail(run *r, tw_status status, const tw_error *err);
+
+#endif
