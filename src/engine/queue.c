@@ -7,10 +7,11 @@
 #include "engine/sequencer.h"
 
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
+#define POSITION_SPREAD 24 /* a row may become so many (2^24) before those of the next one come too early */
 
 typedef struct entry {
     batch *b;
-    uint64_t position;
+    uint64_t number; /* of its first row among those that passed */
     struct entry *next;
 } entry;
 
@@ -23,8 +24,10 @@ typedef struct queue {
     pthread_mutex_t lock;
     entry *first, **last;
     size_t bytes, bytes_max;
-    uint64_t rows_passed, popped;
-    bool ended;
+    uint64_t rows_passed;
+    bool ended;         /* nothing more will come in */
+    bool closed;        /* nothing more will be taken out */
+    bool refused;       /* somebody was told to wait */
     bool *needed;
     uint32_t n_columns;
     atomic_bool satisfied;
@@ -50,30 +53,33 @@ static void entry_free(entry *e) {
 
 /* ---- the sequencer's callbacks ---- */
 
+static void append(queue *q, entry *e) {
+    e->next = NULL;
+    e->number = q->rows_passed;
+    q->rows_passed += e->b->rows;
+    q->bytes += batch_bytes(e->b);
+    *q->last = e;
+    q->last = &e->next;
+    if (q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
+}
+
 static tw_status place(void *context, void *item, tw_error *err) {
     queue *q = context;
     entry *e = item;
-    e->next = NULL;
-    pthread_mutex_lock(&q->lock);
-    uint64_t left = q->options.rows_max - q->rows_passed;
     batch *dropped = NULL;
+    pthread_mutex_lock(&q->lock);
+    uint64_t left = q->closed ? 0 : q->options.rows_max - q->rows_passed;
     tw_status status = TW_OK;
-    if (left < e->b->rows && left > 0) {
-        batch *cut;
-        status = batch_slice(q->run->memory, e->b, 0, (uint32_t)left, &cut, err);
-        if (status == TW_OK) dropped = e->b, e->b = cut;
-    }
-    if (status == TW_OK) {
-        if (left == 0) {
-            dropped = e->b;
-            free(e);
-        } else {
-            q->rows_passed += e->b->rows;
-            q->bytes += batch_bytes(e->b);
-            *q->last = e;
-            q->last = &e->next;
+    if (left == 0) {
+        dropped = e->b;
+        free(e);
+    } else {
+        if (left < e->b->rows) {
+            batch *cut;
+            status = batch_slice(q->run->memory, e->b, 0, (uint32_t)left, &cut, err);
+            if (status == TW_OK) dropped = e->b, e->b = cut;
         }
-        if (q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
+        if (status == TW_OK) append(q, e);
     }
     pthread_mutex_unlock(&q->lock);
     batch_unref(dropped);
@@ -103,7 +109,7 @@ static tw_status queue_open(sink *self, sink_writer **out, tw_error *err) {
 }
 
 /* Cuts a batch into a chain of entries: all of them or none. */
-static tw_status cut(queue *q, batch *b, uint64_t position, uint32_t piece, entry **out, tw_error *err) {
+static tw_status cut(queue *q, batch *b, uint32_t piece, entry **out, tw_error *err) {
     entry **last = out;
     *out = NULL;
     tw_status status = TW_OK;
@@ -116,7 +122,6 @@ static tw_status cut(queue *q, batch *b, uint64_t position, uint32_t piece, entr
         }
         *last = e;
         last = &e->next;
-        e->position = position + first;
         if (n == b->rows) e->b = batch_ref(b);
         else status = batch_slice(q->run->memory, b, first, n, &e->b, err);
     }
@@ -132,7 +137,7 @@ static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, 
     queue *q = of_sink(w->sink);
     uint32_t piece = q->options.piece_rows ? q->options.piece_rows : b->rows;
     entry *chain;
-    TRY(cut(q, b, order->position, piece, &chain, err));
+    TRY(cut(q, b, piece, &chain, err));
     tw_status status = TW_OK;
     for (bool taken = false; chain; taken = true) {
         entry *e = chain;
@@ -156,6 +161,7 @@ static bool queue_ready(sink *self, const batch_order *order) {
     queue *q = of_sink(self);
     pthread_mutex_lock(&q->lock);
     bool room = q->bytes < q->bytes_max;
+    if (!room) q->refused = true;
     pthread_mutex_unlock(&q->lock);
     return room && sequencer_ready(q->order, order);
 }
@@ -182,13 +188,18 @@ static void queue_needs(sink *self, bool *needed) {
     for (uint32_t i = 0; i < q->n_columns; i++) needed[i] = q->needed[i];
 }
 
-static void queue_release(queue *q) {
-    if (--q->owners) return;
+static void clear(queue *q) {
     while (q->first) {
         entry *e = q->first;
         q->first = e->next;
         entry_free(e);
     }
+    q->last = &q->first;
+}
+
+static void queue_release(queue *q) {
+    if (--q->owners) return;
+    clear(q);
     sequencer_free(q->order);
     pthread_mutex_destroy(&q->lock);
     free(q->needed);
@@ -238,16 +249,18 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
         q->bytes -= batch_bytes(e->b);
     }
     bool ended = q->ended;
+    bool room = q->refused && q->bytes <= q->bytes_max / 2; /* so that it pays to come back */
+    if (room) q->refused = false;
     pthread_mutex_unlock(&q->lock);
     if (!e) {
         free(r);
         return ended ? TW_END : STATUS_WAIT;
     }
-    r->reader = (reader){.class = &queue_reader_class, .position = e->position};
+    r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD};
     r->b = e->b;
     free(e);
     *out = &r->reader;
-    run_wake(q->run);
+    if (room) run_wake(q->run);
     return TW_OK;
 }
 
@@ -256,7 +269,16 @@ static void queue_prune(source *self, const bool *needed) {
     for (uint32_t i = 0; i < q->n_columns; i++) q->needed[i] = needed[i];
 }
 
-static void queue_free_source(source *self) { queue_release(of_source(self)); }
+/* Whoever still fills it is told to stop. */
+static void queue_free_source(source *self) {
+    queue *q = of_source(self);
+    pthread_mutex_lock(&q->lock);
+    q->closed = true;
+    clear(q);
+    pthread_mutex_unlock(&q->lock);
+    atomic_store(&q->satisfied, true);
+    queue_release(q);
+}
 
 static const sink_class queue_sink_class = {
     .start = queue_start,
@@ -295,6 +317,7 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     q->n_columns = n_columns;
     q->last = &q->first;
     q->owners = 2;
+    q->satisfied = options.rows_max == 0;
     pthread_mutex_init(&q->lock, NULL);
     q->sink = (sink){.class = &queue_sink_class, .name = options.name};
     q->source = (source){.class = &queue_source_class, .name = options.name, .live = true};

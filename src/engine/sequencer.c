@@ -23,6 +23,7 @@ struct sequencer {
     run_context *run;
     sequencer_callbacks callbacks;
     size_t pending_bytes, pending_bytes_max;
+    bool refused; /* somebody was told to wait */
     uint32_t head_input, n_inputs;
     uint64_t head_split;
     uint64_t *n_splits; /* of each input; UINT64_MAX: not known yet */
@@ -136,8 +137,29 @@ static bool is_head(const sequencer *s, const batch_order *order) {
 bool sequencer_ready(sequencer *s, const batch_order *order) {
     pthread_mutex_lock(&s->lock);
     bool ready = s->pending_bytes < s->pending_bytes_max || is_head(s, order);
+    if (!ready) s->refused = true;
     pthread_mutex_unlock(&s->lock);
     return ready;
+}
+
+/* Gives the items of the head split their places. Without `work` they are the callback's from here on;
+ * else they are added to the list of those that are to be worked on. */
+static tw_status place_items(sequencer *s, split_node *n, item_node ***placed_last, tw_error *err) {
+    while (n->first) {
+        item_node *i = n->first;
+        TRY(s->callbacks.place(s->callbacks.context, i->item, err));
+        n->first = i->next;
+        if (!n->first) n->last = &n->first;
+        s->pending_bytes -= i->bytes;
+        if (!s->callbacks.work) {
+            free(i);
+            continue;
+        }
+        i->next = NULL;
+        **placed_last = i;
+        *placed_last = &i->next;
+    }
+    return TW_OK;
 }
 
 /* Moves the head over what is complete, places its items, then works on them outside the lock.
@@ -146,7 +168,7 @@ static tw_status deliver(sequencer *s, tw_error *err) {
     item_node *placed = NULL, **placed_last = &placed;
     tw_status status = TW_OK;
     bool moved = false;
-    while (status == TW_OK && s->head_input < s->n_inputs) {
+    while (s->head_input < s->n_inputs) {
         if (s->head_split >= s->n_splits[s->head_input]) {
             s->head_input++;
             s->head_split = 0;
@@ -155,29 +177,21 @@ static tw_status deliver(sequencer *s, tw_error *err) {
         }
         split_node *n = split_find(s, s->head_input, s->head_split);
         if (!n) break;
-        while (n->first && status == TW_OK) {
-            item_node *i = n->first;
-            status = s->callbacks.place(s->callbacks.context, i->item, err);
-            if (status != TW_OK) break;
-            n->first = i->next;
-            if (!n->first) n->last = &n->first;
-            s->pending_bytes -= i->bytes;
-            i->next = NULL;
-            *placed_last = i;
-            placed_last = &i->next;
-        }
+        status = place_items(s, n, &placed_last, err);
         if (status != TW_OK || !n->ended) break;
         split_remove(s, n);
         s->head_split++;
         moved = true;
     }
+    bool wakes = moved && s->refused;
+    if (wakes) s->refused = false;
     pthread_mutex_unlock(&s->lock);
-    if (moved) run_wake(s->run);
+    if (wakes) run_wake(s->run);
     while (placed) {
         item_node *i = placed;
         placed = i->next;
-        if (status != TW_OK) s->callbacks.drop(s->callbacks.context, i->item);
-        else if (s->callbacks.work) status = s->callbacks.work(s->callbacks.context, i->item, err);
+        if (status == TW_OK) status = s->callbacks.work(s->callbacks.context, i->item, err);
+        else s->callbacks.drop(s->callbacks.context, i->item);
         free(i);
     }
     /* The items are taken: a caller that pushed again would double them. */

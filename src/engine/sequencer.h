@@ -8,11 +8,12 @@
 typedef struct sequencer sequencer;
 
 typedef struct sequencer_callbacks {
-    /* In row order, one at a time, under the sequencer's lock: give the item its place. */
+    /* In row order, one at a time, under the sequencer's lock: give the item its place; without `work`,
+     * take it over. After an error it stays the sequencer's, and the run is over. */
     tw_status (*place)(void *context, void *item, tw_error *err);
     /* After place, outside the lock, several at a time: the work. Takes over the item. Optional. */
     tw_status (*work)(void *context, void *item, tw_error *err);
-    /* Frees an item that was never placed. */
+    /* Frees an item that was not taken over. */
     void (*drop)(void *context, void *item);
     void *context;
 } sequencer_callbacks;

@@ -4,9 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define POSITION_SPREAD 24 /* as in queue.c */
+
 /* The rows of one batch. */
 typedef struct piece {
-    uint64_t position;
+    uint64_t position; /* order of its first row; once all are there: the number of that row */
+    uint32_t rows;
     row_block *block;  /* NULL when it is on disk */
     frame_place place;
 } piece;
@@ -14,13 +17,13 @@ typedef struct piece {
 typedef struct store_source_end {
     source source;
     store *store;
-    bool *needed;
 } store_source_end;
 
 struct store {
     sink sink;
     schema *schema;
-    row_layout *layout;
+    row_layout *layout; /* of the columns that some reader needs */
+    uint32_t *columns;  /* which those are; layout->n */
     run_context *run;
     memory_spiller spiller;
     pthread_mutex_t lock;
@@ -28,8 +31,9 @@ struct store {
     size_t n, capacity, first_in_memory;
     size_t bytes;       /* in memory */
     bool *needed;       /* by any reader */
-    bool sorted, registered;
+    bool registered;
     atomic_uint owners;
+    atomic_uint readers; /* sources */
 };
 
 typedef struct store_reader {
@@ -39,15 +43,32 @@ typedef struct store_reader {
     bool done;
 } store_reader;
 
+static tw_status no_memory(tw_error *err) {
+    return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+}
+
 static store *of_sink(sink *s) { return (store *)((char *)s - offsetof(store, sink)); }
+
+/* Nobody will read it any more. */
+static void drop_pieces(store *s) {
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->n; i++) {
+        piece *p = &s->pieces[i];
+        if (p->block) row_block_free(p->block);
+        else spill_forget(s->run->spill, p->place);
+    }
+    free(s->pieces);
+    s->pieces = NULL;
+    s->n = s->capacity = s->bytes = 0;
+    pthread_mutex_unlock(&s->lock);
+}
 
 static void store_release(store *s) {
     if (atomic_fetch_sub(&s->owners, 1) != 1) return;
     if (s->registered) memory_unregister(s->run->memory, &s->spiller);
-    for (size_t i = 0; i < s->n; i++)
-        if (s->pieces[i].block) row_block_free(s->pieces[i].block);
-    free(s->pieces);
+    drop_pieces(s);
     free(s->needed);
+    free(s->columns);
     row_layout_free(s->layout);
     schema_unref(s->schema);
     pthread_mutex_destroy(&s->lock);
@@ -84,9 +105,25 @@ static tw_status store_spill(void *self, size_t bytes, tw_error *err) {
 
 /* ---- the sink ---- */
 
+static tw_status lay_out(store *s, tw_error *err) {
+    const type **types = calloc(s->schema->n + 1, sizeof *types);
+    s->columns = calloc(s->schema->n + 1, sizeof *s->columns);
+    tw_status status = types && s->columns ? TW_OK : no_memory(err);
+    uint32_t n = 0;
+    for (uint32_t i = 0; status == TW_OK && i < s->schema->n; i++) {
+        if (!s->needed[i]) continue;
+        s->columns[n] = i;
+        types[n++] = s->schema->fields[i].type;
+    }
+    if (status == TW_OK) status = row_layout_new(types, n, 0, 0, &s->layout, err);
+    free(types);
+    return status;
+}
+
 static tw_status store_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
     store *s = of_sink(self);
     s->run = run;
+    TRY(lay_out(s, err));
     s->spiller = (memory_spiller){.spillable_bytes = store_spillable, .spill = store_spill, .self = s};
     memory_register(run->memory, &s->spiller);
     s->registered = true;
@@ -95,33 +132,42 @@ static tw_status store_start(sink *self, run_context *run, uint32_t n_inputs, tw
 
 static tw_status store_open(sink *self, sink_writer **out, tw_error *err) {
     sink_writer *w = calloc(1, sizeof *w);
-    if (!w) return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    if (!w) return no_memory(err);
     w->sink = self;
     *out = w;
     return TW_OK;
 }
 
+static void needed_columns(const store *s, const batch *b, column *out) {
+    for (uint32_t i = 0; i < s->layout->n; i++) out[i] = b->columns[s->columns[i]];
+}
+
 static tw_status encode(store *s, const batch *b, row_block **out, tw_error *err) {
-    size_t heap = rows_heap_bytes(s->layout, b->columns, NULL, b->rows, NULL);
-    row_block *block;
-    while (!(block = row_block_try(s->run->memory, s->layout, b->rows, heap)))
-        TRY(memory_make_room(s->run->memory, heap + (size_t)b->rows * s->layout->stride, err));
+    column *columns = malloc((s->layout->n + 1) * sizeof *columns);
     uint8_t **to = malloc(b->rows * sizeof *to);
-    if (!to) {
-        row_block_free(block);
-        return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    row_block *block = NULL;
+    tw_status status = columns && to ? TW_OK : no_memory(err);
+    size_t heap = 0;
+    if (status == TW_OK) {
+        needed_columns(s, b, columns);
+        heap = rows_heap_bytes(s->layout, columns, NULL, b->rows, NULL);
     }
-    for (uint32_t i = 0; i < b->rows; i++) {
-        to[i] = block->rows->data + (size_t)i * s->layout->stride;
-        row_set_header(to[i], 0);
+    while (status == TW_OK && !(block = row_block_try(s->run->memory, s->layout, b->rows, heap)))
+        status = memory_make_room(s->run->memory, heap + (size_t)b->rows * s->layout->stride, err);
+    if (status == TW_OK) {
+        for (uint32_t i = 0; i < b->rows; i++) {
+            to[i] = block->rows->data + (size_t)i * s->layout->stride;
+            row_set_header(to[i], 0);
+        }
+        uint8_t *end = block->heap ? block->heap->data : NULL;
+        rows_encode(s->layout, columns, NULL, b->rows, to, &end);
+        block->n = b->rows;
+        block->heap_used = block->heap ? (size_t)(end - block->heap->data) : 0;
     }
-    uint8_t *end = block->heap ? block->heap->data : NULL;
-    rows_encode(s->layout, b->columns, NULL, b->rows, to, &end);
-    block->n = b->rows;
-    block->heap_used = block->heap ? (size_t)(end - block->heap->data) : 0;
+    free(columns);
     free(to);
     *out = block;
-    return TW_OK;
+    return status;
 }
 
 static tw_status store_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
@@ -135,12 +181,12 @@ static tw_status store_push(sink_writer *w, const batch_order *order, batch *b, 
         if (!pieces) {
             pthread_mutex_unlock(&s->lock);
             row_block_free(block);
-            return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+            return no_memory(err);
         }
         s->pieces = pieces;
         s->capacity = capacity;
     }
-    s->pieces[s->n++] = (piece){.position = order->position, .block = block};
+    s->pieces[s->n++] = (piece){.position = order->position, .rows = b->rows, .block = block};
     s->bytes += row_block_bytes(block);
     pthread_mutex_unlock(&s->lock);
     return TW_OK;
@@ -162,6 +208,11 @@ static tw_status store_finish(sink *self, tw_error *err) {
     pthread_mutex_lock(&s->lock);
     if (s->n) qsort(s->pieces, s->n, sizeof *s->pieces, by_position);
     s->first_in_memory = 0;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        s->pieces[i].position = rows;
+        rows += s->pieces[i].rows;
+    }
     pthread_mutex_unlock(&s->lock);
     return TW_OK;
 }
@@ -185,18 +236,11 @@ static const sink_class store_sink_class = {
 
 tw_status store_create(schema *s, sink **out, store **out_store, tw_error *err) {
     store *t = calloc(1, sizeof *t);
-    const type **types = calloc(s->n + 1, sizeof *types);
     bool *needed = calloc(s->n + 1, sizeof *needed);
-    tw_status status = t && types && needed
-                           ? TW_OK
-                           : error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
-    for (uint32_t i = 0; status == TW_OK && i < s->n; i++) types[i] = s->fields[i].type;
-    if (status == TW_OK) status = row_layout_new(types, s->n, 0, 0, &t->layout, err);
-    free(types);
-    if (status != TW_OK) {
+    if (!t || !needed) {
         free(t);
         free(needed);
-        return status;
+        return no_memory(err);
     }
     t->schema = schema_ref(s);
     t->needed = needed;
@@ -235,17 +279,26 @@ static tw_status fetch(store *s, size_t i, row_block *copy, row_block **mine, tw
     return TW_OK;
 }
 
+static tw_status decode_columns(store *s, const row_block *block, batch *b, tw_error *err) {
+    const uint8_t **from = malloc(block->n * sizeof *from);
+    column *columns = calloc(s->layout->n + 1, sizeof *columns);
+    tw_status status = from && columns ? TW_OK : no_memory(err);
+    if (status == TW_OK) {
+        for (uint32_t i = 0; i < block->n; i++) from[i] = block->rows->data + (size_t)i * s->layout->stride;
+        status = rows_decode(s->run->memory, s->layout, from, block->n, 0, s->layout->n, block->heap, columns, err);
+    }
+    for (uint32_t i = 0; status == TW_OK && i < s->layout->n; i++) b->columns[s->columns[i]] = columns[i];
+    free(columns);
+    free(from);
+    return status;
+}
+
 static tw_status decode(store *s, const row_block *block, uint64_t position, batch **out, tw_error *err) {
     batch *b;
     TRY(batch_new(s->schema, block->n, &b, err));
-    const uint8_t **from = malloc(block->n * sizeof *from);
-    tw_status status = from ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
-    if (status == TW_OK) {
-        for (uint32_t i = 0; i < block->n; i++) from[i] = block->rows->data + (size_t)i * s->layout->stride;
-        status = rows_decode(s->run->memory, s->layout, from, block->n, 0, s->schema->n, block->heap,
-                             b->columns, err);
-    }
-    free(from);
+    for (uint32_t i = 0; i < s->schema->n; i++)
+        b->columns[i] = (column){.type = s->schema->fields[i].type, .rows = block->n}; /* absent */
+    tw_status status = decode_columns(s, block, b, err);
     if (status != TW_OK) {
         batch_unref(b);
         return status;
@@ -278,8 +331,8 @@ static tw_status store_source_open(source *self, uint64_t split, reader **out, t
     store *s = ((store_source_end *)self)->store;
     if (split >= s->n) return TW_END;
     store_reader *r = calloc(1, sizeof *r);
-    if (!r) return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
-    r->reader = (reader){.class = &store_reader_class, .position = s->pieces[split].position};
+    if (!r) return no_memory(err);
+    r->reader = (reader){.class = &store_reader_class, .position = s->pieces[split].position, .spread = POSITION_SPREAD};
     r->store = s;
     r->piece = split;
     *out = &r->reader;
@@ -292,7 +345,9 @@ static void store_prune(source *self, const bool *needed) {
 }
 
 static void store_source_free(source *self) {
-    store_release(((store_source_end *)self)->store);
+    store *s = ((store_source_end *)self)->store;
+    if (atomic_fetch_sub(&s->readers, 1) == 1) drop_pieces(s);
+    store_release(s);
     free(self);
 }
 
@@ -305,10 +360,11 @@ static const source_class store_source_class = {
 
 tw_status store_source(store *s, source **out, tw_error *err) {
     store_source_end *e = calloc(1, sizeof *e);
-    if (!e) return error_set(err, TW_ERR_MEMORY, "out of memory for a flow that several read");
+    if (!e) return no_memory(err);
     e->source = (source){.class = &store_source_class, .name = "store", .step = -1};
     e->store = s;
     atomic_fetch_add(&s->owners, 1);
+    atomic_fetch_add(&s->readers, 1);
     *out = &e->source;
     return TW_OK;
 }
