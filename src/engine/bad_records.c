@@ -10,6 +10,8 @@
 #include "base/text.h"
 #include "data/utf8.h"
 
+#define NAMES_MAX 10000
+
 struct bad_records {
     bad_policy policy;
     atomic_uint_fast64_t count;
@@ -19,20 +21,29 @@ struct bad_records {
     bool committed;
 };
 
+/* Beside the target, under a name that nobody has. */
 static tw_status dead_letter_open(bad_records *b, const char *path, tw_error *err) {
-    struct text t = {0};
-    text_printf(&t, "%s.thalweg-%ld-dead", path, (long)getpid());
+    int fd = -1, e = EEXIST;
     b->path = strdup(path);
-    b->temporary = text_take(&t);
-    if (!b->path || !b->temporary) return error_set(err, TW_ERR_MEMORY, "out of memory");
-    int fd = open(b->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
-    if (fd >= 0) b->file = fdopen(fd, "w");
-    if (!b->file) {
-        int e = errno;
-        if (fd >= 0) close(fd);
-        return error_io(err, e, "cannot write the dead letters '%s'", path);
+    if (!b->path) return error_set(err, TW_ERR_MEMORY, "out of memory");
+    for (unsigned i = 0; fd < 0 && e == EEXIST && i < NAMES_MAX; i++) {
+        struct text t = {0};
+        text_printf(&t, "%s.thalweg-%ld-%u", path, (long)getpid(), i);
+        free(b->temporary);
+        b->temporary = text_take(&t);
+        if (!b->temporary) return error_set(err, TW_ERR_MEMORY, "out of memory");
+        fd = open(b->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+        e = errno;
     }
-    return TW_OK;
+    if (fd >= 0 && (b->file = fdopen(fd, "w"))) return TW_OK;
+    if (fd >= 0) {
+        e = errno;
+        close(fd);
+        unlink(b->temporary);
+    }
+    free(b->temporary); /* not ours to remove */
+    b->temporary = NULL;
+    return error_io(err, e, "cannot write the dead letters '%s'", path);
 }
 
 tw_status bad_records_create(bad_policy policy, const char *dead_letter_path, bad_records **out,
@@ -65,9 +76,9 @@ bool bad_records_keep_raw(const bad_records *b) { return b->policy == BAD_DEAD_L
 
 tw_status bad_records_commit(bad_records *b, tw_error *err) {
     if (!b->file) return TW_OK;
-    bool failed = fflush(b->file) != 0 || fsync(fileno(b->file)) != 0;
+    bool failed = ferror(b->file) || fflush(b->file) != 0 || fsync(fileno(b->file)) != 0;
     int e = errno;
-    failed |= fclose(b->file) != 0;
+    if (fclose(b->file) != 0 && !failed) failed = true, e = errno;
     b->file = NULL;
     if (!failed && rename(b->temporary, b->path) == 0) {
         b->committed = true;
@@ -76,62 +87,72 @@ tw_status bad_records_commit(bad_records *b, tw_error *err) {
     return error_io(err, failed ? e : errno, "cannot write the dead letters '%s'", b->path);
 }
 
-static void append_json_string(struct text *t, const uint8_t *bytes, size_t n) {
-    text_append_char(t, '"');
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = bytes[i];
-        if (c == '"' || c == '\\') text_printf(t, "\\%c", c);
-        else if (c == '\n') text_append_string(t, "\\n");
-        else if (c == '\r') text_append_string(t, "\\r");
-        else if (c == '\t') text_append_string(t, "\\t");
-        else if (c < 0x20) text_printf(t, "\\u%04x", c);
-        else text_append_char(t, (char)c);
-    }
-    text_append_char(t, '"');
+/* Straight into the file: a record may be as long as memory. With the lock held. */
+
+static void put_text(FILE *f, const char *text) { fputs(text, f); }
+
+static void put_json_byte(FILE *f, uint8_t c) {
+    if (c == '"' || c == '\\') fprintf(f, "\\%c", c);
+    else if (c == '\n') put_text(f, "\\n");
+    else if (c == '\r') put_text(f, "\\r");
+    else if (c == '\t') put_text(f, "\\t");
+    else if (c < 0x20) fprintf(f, "\\u%04x", c);
+    else putc_unlocked(c, f);
 }
 
-static void append_base64(struct text *t, const uint8_t *bytes, size_t n) {
+static void put_json_string(FILE *f, const uint8_t *bytes, size_t n) {
+    putc_unlocked('"', f);
+    for (size_t i = 0; i < n; i++) put_json_byte(f, bytes[i]);
+    putc_unlocked('"', f);
+}
+
+/* Words of which nobody knows that they are UTF-8: file names, messages about data. */
+static void put_json_words(FILE *f, const char *words) {
+    size_t n = strlen(words);
+    bool valid = utf8_valid(words, n);
+    putc_unlocked('"', f);
+    for (size_t i = 0; i < n; i++) {
+        if (valid || (uint8_t)words[i] < 0x80) put_json_byte(f, (uint8_t)words[i]);
+        else put_text(f, "\\ufffd");
+    }
+    putc_unlocked('"', f);
+}
+
+static void put_base64(FILE *f, const uint8_t *bytes, size_t n) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    text_append_char(t, '"');
+    putc_unlocked('"', f);
     for (size_t i = 0; i < n; i += 3) {
         size_t left = n - i;
         uint32_t word = (uint32_t)bytes[i] << 16;
         if (left > 1) word |= (uint32_t)bytes[i + 1] << 8;
         if (left > 2) word |= bytes[i + 2];
-        char four[4] = {digits[word >> 18], digits[word >> 12 & 63], '=', '='};
-        if (left > 1) four[2] = digits[word >> 6 & 63];
-        if (left > 2) four[3] = digits[word & 63];
-        text_append(t, four, 4);
+        putc_unlocked(digits[word >> 18], f);
+        putc_unlocked(digits[word >> 12 & 63], f);
+        putc_unlocked(left > 1 ? digits[word >> 6 & 63] : '=', f);
+        putc_unlocked(left > 2 ? digits[word & 63] : '=', f);
     }
-    text_append_char(t, '"');
+    putc_unlocked('"', f);
 }
 
 static tw_status dead_letter_write(bad_records *b, const char *file, uint64_t record, const uint8_t *raw,
                                    size_t raw_bytes, const char *reason, tw_error *err) {
-    struct text t = {0};
-    text_append_string(&t, "{\"file\": ");
-    if (file) append_json_string(&t, (const uint8_t *)file, strlen(file));
-    else text_append_string(&t, "null");
-    text_printf(&t, ", \"record\": %llu, \"reason\": ", (unsigned long long)record);
-    append_json_string(&t, (const uint8_t *)reason, strlen(reason));
-    if (raw && !utf8_valid((const char *)raw, raw_bytes)) {
-        text_append_string(&t, ", \"data_base64\": ");
-        append_base64(&t, raw, raw_bytes);
-    } else {
-        text_append_string(&t, ", \"data\": ");
-        if (raw) append_json_string(&t, raw, raw_bytes);
-        else text_append_string(&t, "null");
-    }
-    text_append_string(&t, "}\n");
-    tw_status status = t.failed ? error_set(err, TW_ERR_MEMORY, "out of memory for a dead letter") : TW_OK;
-    if (status == TW_OK) {
-        pthread_mutex_lock(&b->lock);
-        if (fwrite(t.bytes, 1, t.length, b->file) != t.length)
-            status = error_io(err, errno, "cannot write the dead letters '%s'", b->path);
-        pthread_mutex_unlock(&b->lock);
-    }
-    text_free(&t);
-    return status;
+    bool text = !raw || utf8_valid((const char *)raw, raw_bytes);
+    pthread_mutex_lock(&b->lock);
+    FILE *f = b->file;
+    put_text(f, "{\"file\": ");
+    if (file) put_json_words(f, file);
+    else put_text(f, "null");
+    fprintf(f, ", \"record\": %llu, \"reason\": ", (unsigned long long)record);
+    put_json_words(f, reason);
+    put_text(f, text ? ", \"data\": " : ", \"data_base64\": ");
+    if (!raw) put_text(f, "null");
+    else if (text) put_json_string(f, raw, raw_bytes);
+    else put_base64(f, raw, raw_bytes);
+    put_text(f, "}\n");
+    int e = errno;
+    bool failed = ferror(f) != 0;
+    pthread_mutex_unlock(&b->lock);
+    return failed ? error_io(err, e, "cannot write the dead letters '%s'", b->path) : TW_OK;
 }
 
 tw_status bad_record(run_context *run, const char *file, uint64_t record, const uint8_t *raw,
@@ -157,9 +178,11 @@ tw_status bad_row(run_context *run, const batch *b, uint32_t row, const char *st
     size_t raw_bytes = 0;
     if (b->origin && b->origin->raw_buffer) {
         uint32_t record = b->origin_rows ? ((const uint32_t *)(const void *)b->origin_rows->data)[row] : row;
-        const view *v = (const view *)(const void *)b->origin->raw_buffer->data + record;
-        raw = view_data(v);
-        raw_bytes = v->size;
+        if (record != UINT32_MAX) { /* else no record of this file gave the row */
+            const view *v = (const view *)(const void *)b->origin->raw_buffer->data + record;
+            raw = view_data(v);
+            raw_bytes = v->size;
+        }
     }
     return bad_record(run, place.file[0] ? place.file : NULL, place.record, raw, raw_bytes, message, err);
 }
