@@ -1,7 +1,10 @@
 #include "engine/run.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -191,9 +194,18 @@ tw_status run_result(run *r, tw_error *err) {
     return r->status;
 }
 
-/* VmHWM: what the limits of run.memory are about. */
+/* VmHWM: what the limits of run.memory are about. ru_maxrss is no less than the peak of whatever process
+ * forked this one. */
 static uint64_t peak_rss_bytes(void) {
     struct rusage u;
+    char status[4096];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, status, sizeof status - 1);
+    if (fd >= 0) close(fd);
+    status[n > 0 ? n : 0] = 0;
+    const char *line = strstr(status, "VmHWM:");
+    unsigned long long kib;
+    if (line && sscanf(line, "VmHWM: %llu", &kib) == 1) return kib * 1024;
     return getrusage(RUSAGE_SELF, &u) == 0 ? (uint64_t)u.ru_maxrss * 1024 : 0;
 }
 
