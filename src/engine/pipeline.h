@@ -119,6 +119,7 @@ struct operator_plan {
     unsigned references;     /* pipelines that have it; the builder's */
     bool rejects;            /* may call bad_row, so rows should know their origin */
     bool origin_wanted;      /* some later operator of the pipeline rejects; set by the builder */
+    bool inner;              /* a part of a step whose rows others count */
     bool costly;             /* worth handing single batches to idle workers instead of whole splits */
     uint32_t rows_max;       /* costly: rows a batch should have; 0: no wish */
 };

@@ -185,6 +185,11 @@ tw_status projection_finish(projection *o, stream *s, tw_error *err) {
     return status;
 }
 
+tw_status projection_finish_inner(projection *o, stream *s, tw_error *err) {
+    o->plan->plan.inner = true;
+    return projection_finish(o, s, err);
+}
+
 static void output_copy(projection *o, const schema *s, uint32_t index, const char *name) {
     projection_put(o, name, s->fields[index].type, index, NULL);
 }
@@ -310,7 +315,7 @@ tw_status stream_convert(stream *s, schema *to, tw_error *err) {
             if (status == TW_OK) projection_put(&o, f->name, f->type, 0, e);
         }
     }
-    if (status == TW_OK) return projection_finish(&o, s, err);
+    if (status == TW_OK) return projection_finish_inner(&o, s, err);
     projection_free(&o);
     return status;
 }

@@ -25,5 +25,7 @@ uint32_t projection_expression(projection *p, expr *e);
 /* Appends the operator to the stream, whose schema becomes the projection's. Nothing is appended when
  * it would change nothing. */
 tw_status projection_finish(projection *p, stream *s, tw_error *err);
+/* The same for a projection that only prepares rows for a step, or completes them. */
+tw_status projection_finish_inner(projection *p, stream *s, tw_error *err);
 
 #endif
