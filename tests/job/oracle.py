@@ -55,12 +55,10 @@ class Oracle:
 
     def add(self, name, table):
         """The table under its name, with its row order in the column _row."""
-        columns = ", ".join(f'"{column}" {SQL_TYPE[kind]}' for column, kind in table.columns.items())
-        self.connection.execute(f'create table "{name}" ({columns}, _row bigint)')
-        marks = ", ".join("?" * (len(table.columns) + 1))
-        rows = [[*row, number] for number, row in enumerate(table.rows)]
-        if rows:
-            self.connection.executemany(f'insert into "{name}" values ({marks})', rows)
+        kinds = {**table.columns, "_row": "int64"}
+        values = [*zip(*table.rows), range(len(table.rows))] if table.rows else [()] * len(kinds)
+        columns = ", ".join(f'unnest(?::{SQL_TYPE[kind]}[]) "{column}"' for column, kind in kinds.items())
+        self.connection.execute(f'create table "{name}" as select {columns}', list(map(list, values)))
 
     def rows(self, sql):
         return [tuple(map(plain, row)) for row in self.connection.execute(sql).fetchall()]
