@@ -226,7 +226,12 @@ void run_get_figures(const run *r, run_figures *out) {
     };
 }
 
-static void drop_lanes(lane *l) {
+/* Parts of the plan may still call run_wake: until they are freed, which comes after their lanes. */
+static void drop_lanes(run *r, lane **list) {
+    pthread_mutex_lock(&r->lock);
+    lane *l = *list;
+    *list = NULL;
+    pthread_mutex_unlock(&r->lock);
     while (l) {
         lane *next = l->next;
         lane_drop(l);
@@ -242,10 +247,10 @@ void run_free(run *r) {
     }
     plan *p = r->plan;
     for (uint32_t i = 0; r->pipelines && i < p->n_pipelines; i++) {
-        drop_lanes(r->pipelines[i].idle);
-        drop_lanes(r->pipelines[i].runnable);
-        drop_lanes(r->pipelines[i].parked);
-        drop_lanes(r->pipelines[i].delayed);
+        drop_lanes(r, &r->pipelines[i].idle);
+        drop_lanes(r, &r->pipelines[i].parked); /* before the list it may be moved to */
+        drop_lanes(r, &r->pipelines[i].runnable);
+        drop_lanes(r, &r->pipelines[i].delayed);
     }
     plan_drop_parts(p); /* their buffers belong to the run's memory */
     bad_records_free(r->context.bad);
