@@ -25,6 +25,7 @@ struct output_file {
     char *target;    /* links followed */
     char *hidden;    /* NULL: the file has no name */
     output_mode mode;
+    bool named;      /* has a hidden name from the start */
     int fd;
     int stream_fd;   /* not -1: a pipe or device, written directly */
     int kept_fd;     /* the file appended to; -1: none */
@@ -50,7 +51,7 @@ tw_status folders_make(const char *folder, made_folders *made, tw_error *err) {
     struct stat info;
     if (stat(folder, &info) == 0) {
         if (S_ISDIR(info.st_mode)) return TW_OK;
-        return error_io(err, ENOTDIR, "cannot write in '%s'", folder);
+        return error_io(err, ENOTDIR, "the folder '%s'", folder);
     }
     char *path = strdup(folder);
     if (!path) return no_memory(err);
@@ -65,7 +66,7 @@ tw_status folders_make(const char *folder, made_folders *made, tw_error *err) {
         bool there = e && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
         path[i] = c;
         if (e && !there) {
-            tw_status status = error_io(err, e, "cannot make the folder '%s'", folder);
+            tw_status status = error_io(err, e, "the folder '%s'", folder);
             if (first) made->kept = n;
             folders_undo(made);
             return status;
@@ -221,7 +222,10 @@ static tw_status open_new(output_file *f, tw_error *err) {
     char *folder = path_folder(f->target);
     if (!folder) return no_memory(err);
     tw_status status = folders_make(folder, &f->made, err);
-    if (status == TW_OK) {
+    if (status == TW_ERR_IO) error_prefix(err, "cannot write '%s'", f->path);
+    if (status == TW_OK && f->named) {
+        status = open_hidden(f, err);
+    } else if (status == TW_OK) {
         f->fd = access("/proc/self/fd", X_OK) == 0 ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
         int e = errno;
         bool without = e == EOPNOTSUPP || e == EISDIR || e == EINVAL || e == ENOENT;
@@ -231,11 +235,12 @@ static tw_status open_new(output_file *f, tw_error *err) {
     return status;
 }
 
-tw_status output_file_open(const char *path, output_mode mode, output_file **out, tw_error *err) {
+tw_status output_file_open(const char *path, unsigned mode, output_file **out, tw_error *err) {
     output_file *f = calloc(1, sizeof *f);
     if (!f) return no_memory(err);
     f->fd = f->stream_fd = f->kept_fd = -1;
-    f->mode = mode;
+    f->mode = (output_mode)(mode & ~OUTPUT_NAMED);
+    f->named = mode & OUTPUT_NAMED;
     f->ends_line = true;
     f->path = strdup(path);
     tw_status status = f->path ? look(f, err) : no_memory(err);

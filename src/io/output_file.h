@@ -17,11 +17,13 @@
 #include "base/error.h"
 
 typedef enum output_mode { OUTPUT_REPLACE, OUTPUT_APPEND, OUTPUT_FAIL } output_mode;
+/* Added to a mode: as on a file system without nameless files. For tests. */
+#define OUTPUT_NAMED 8u
 
 typedef struct output_file output_file;
 
-/* Missing folders are made. TW_ERR_IO: it cannot be written, or is there and must not be (OUTPUT_FAIL). */
-tw_status output_file_open(const char *path, output_mode mode, output_file **out, tw_error *err);
+/* `mode` is an output_mode. Missing folders are made. TW_ERR_IO: it cannot be written, or is there and must not be (OUTPUT_FAIL). */
+tw_status output_file_open(const char *path, unsigned mode, output_file **out, tw_error *err);
 /* Removes what was not published, folders made for it too. NULL is allowed. */
 void output_file_free(output_file *f);
 /* Bytes that it begins with: those of the file that is appended to. */
@@ -52,7 +54,7 @@ typedef struct made_folders {
     char *path;    /* the folder; NULL: none was made */
     size_t kept;   /* of its bytes, those of the last folder that was there before */
 } made_folders;
-/* mkdir -p. */
+/* mkdir -p. The message names the folder alone. */
 tw_status folders_make(const char *folder, made_folders *made, tw_error *err);
 /* Removes them again, those that are empty. */
 void folders_undo(made_folders *made);

@@ -21,7 +21,6 @@ struct output_folder {
     char *hidden;   /* NULL: none */
     int hidden_fd;  /* locked as long as this process lives */
     output_mode mode;
-    bool exists;
     uint32_t first, n; /* parts are numbered first .. first + n - 1 */
     made_folders made;
 };
@@ -151,7 +150,6 @@ static tw_status look(output_folder *f, tw_error *err) {
         return TW_OK;
     }
     if (!S_ISDIR(info.st_mode)) return cannot(f, ENOTDIR, err);
-    f->exists = true;
     f->target = realpath(f->path, NULL);
     if (!f->target || access(f->target, W_OK | X_OK) != 0) return cannot(f, errno, err);
     contents c;
@@ -172,6 +170,7 @@ tw_status output_folder_open(const char *path, output_mode mode, output_folder *
     char *parent = status == TW_OK ? path_folder(f->target) : NULL;
     if (status == TW_OK && !parent) status = no_memory(err);
     if (status == TW_OK) status = folders_make(parent, &f->made, err);
+    if (status == TW_ERR_IO && parent) error_prefix(err, "cannot write '%s'", f->path);
     if (status == TW_OK) status = make_hidden(f, err);
     free(parent);
     if (status != TW_OK) {
@@ -220,9 +219,11 @@ static int move_parts(const output_folder *f) {
 
 static int publish(output_folder *f) {
     contents c;
-    int e = f->exists ? look_into(f->target, &c) : 0;
-    if (e) return e;
-    if (!f->exists || (c.parts == 0 && c.others == 0)) {
+    int e = look_into(f->target, &c); /* anew: others may have been at it since */
+    if (e && e != ENOENT) return e;
+    bool empty = c.parts == 0 && c.others == 0;
+    if (f->mode == OUTPUT_FAIL && !empty) return ENOTEMPTY;
+    if (empty) {
         if (rename(f->hidden, f->target) == 0) {
             free(f->hidden);
             f->hidden = NULL;
