@@ -470,7 +470,10 @@ static tw_status read_store(plan_builder *b, flow_state *f, stream **out, tw_err
         pipeline *p = (*out)->open[0];
         p->feeder = store_sink(f->store);
         status = push_pointer(&p->after, &p->n_after, p->feeder, err);
-        if (status != TW_OK) stream_free(*out);
+        if (status != TW_OK) {
+            stream_free(*out);
+            *out = NULL;
+        }
     }
     b->step = step;
     return status;

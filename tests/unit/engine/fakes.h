@@ -42,6 +42,13 @@ static inline void sleep_us(uint64_t us) {
     } while (0)
 #define MUST(call) HOLDS((call) == TW_OK)
 
+/* What the fakes need for themselves; a test whose malloc fails has another one for them. */
+#ifndef FAKE_CALLOC
+#define FAKE_CALLOC calloc
+#define FAKE_REALLOC realloc
+#define FAKE_FREE free
+#endif
+
 /* ---- what is alive, and where sinks put what they got ---- */
 
 enum { SLOTS = 40 };
@@ -61,7 +68,7 @@ static atomic_int live; /* sources, readers, operators, plans of operators, sink
 
 static inline void slots_clear(void) {
     for (int i = 0; i < SLOTS; i++) {
-        free(slots[i].ids);
+        FAKE_FREE(slots[i].ids);
         slots[i] = (slot){.lock = PTHREAD_MUTEX_INITIALIZER};
     }
 }
@@ -69,21 +76,21 @@ static inline void slots_clear(void) {
 static inline void slot_add(slot *s, int64_t id) {
     if (s->n == s->capacity) {
         s->capacity = s->capacity ? s->capacity * 2 : 256;
-        s->ids = realloc(s->ids, s->capacity * sizeof *s->ids);
+        s->ids = FAKE_REALLOC(s->ids, s->capacity * sizeof *s->ids);
         HOLDS(s->ids);
     }
     s->ids[s->n++] = id;
 }
 
 static inline void *make(size_t bytes) {
-    void *p = calloc(1, bytes);
+    void *p = FAKE_CALLOC(1, bytes);
     HOLDS(p);
     live++;
     return p;
 }
 static inline void unmake(void *p) {
     live--;
-    free(p);
+    FAKE_FREE(p);
 }
 
 /* ---- somebody outside who opens a door some time after one has knocked ---- */
@@ -140,11 +147,9 @@ static inline int text_of(int64_t id, char *out, size_t pad) {
     return n;
 }
 
-static inline schema *row_schema(void) {
-    schema *s;
-    MUST(schema_new((const char *const[]){"id", "text", "twin"},
-                    (const type *const[]){type_of(TYPE_INT64), type_of(TYPE_STRING), type_of(TYPE_INT64)}, 3, &s, NULL));
-    return s;
+static inline tw_status row_schema(schema **out, tw_error *err) {
+    return schema_new((const char *const[]){"id", "text", "twin"},
+                      (const type *const[]){type_of(TYPE_INT64), type_of(TYPE_STRING), type_of(TYPE_INT64)}, 3, out, err);
 }
 
 enum { PAD_MAX = 4096 };
@@ -257,8 +262,10 @@ static const source_class numbers_class = {
     .start = numbers_start, .open = numbers_open, .prune = numbers_prune, .free = numbers_free};
 
 static inline tw_status numbers_build(plan_builder *b, const args *a, source **out, schema **out_schema, tw_error *err) {
+    schema *rows;
+    TRY(row_schema(&rows, err));
     numbers *s = make(sizeof *s);
-    *s = (numbers){.source = {.class = &numbers_class, .name = "numbers"}, .schema = row_schema(), .needed = {1, 1, 1}};
+    *s = (numbers){.source = {.class = &numbers_class, .name = "numbers"}, .schema = rows, .needed = {1, 1, 1}};
     s->tag = (unsigned)args_int(a, "tag");
     s->splits = (unsigned)args_int(a, "splits");
     s->batches = (unsigned)args_int(a, "batches");
@@ -335,7 +342,7 @@ static inline tw_status alter_process(operator *self, batch *in, batch **out, bo
     HOLDS(!p->plan.rows_max || in->rows <= p->plan.rows_max);
     meet(p, atomic_fetch_add(&p->lanes, 1) + 1);
     if (p->slow_us) sleep_us(p->slow_us);
-    uint32_t *rows = malloc(o->run->batch_rows * sizeof *rows), n = 0, row = o->row;
+    uint32_t *rows = FAKE_CALLOC(o->run->batch_rows, sizeof *rows), n = 0, row = o->row;
     unsigned copy = o->copy;
     const int64_t *ids = in->columns[0].values;
     while (row < in->rows && n < o->run->batch_rows) {
@@ -348,7 +355,7 @@ static inline tw_status alter_process(operator *self, batch *in, batch **out, bo
         }
     }
     tw_status status = n ? batch_pick(o->run->memory, in, rows, NULL, n, out, err) : TW_OK;
-    free(rows);
+    FAKE_FREE(rows);
     atomic_fetch_sub(&p->lanes, 1);
     TRY(status);
     *more = row < in->rows;
@@ -422,7 +429,7 @@ static inline tw_status gather_push(sink_writer *w, const batch_order *order, ba
     HOLDS(!g->complete);
     if (g->n == g->capacity) {
         g->capacity = g->capacity ? g->capacity * 2 : 64;
-        g->list = realloc(g->list, g->capacity * sizeof *g->list);
+        g->list = FAKE_REALLOC(g->list, g->capacity * sizeof *g->list);
         HOLDS(g->list);
     }
     g->list[g->n++] = (gathered){order->position, batch_ref(b)};
@@ -448,7 +455,7 @@ static inline tw_status gather_finish(sink *self, tw_error *err) {
 static inline void gather_release(gather *g) {
     if (--g->owners) return;
     for (size_t i = 0; i < g->n; i++) batch_unref(g->list[i].b);
-    free(g->list);
+    FAKE_FREE(g->list);
     unmake(g);
 }
 static inline void gather_free_sink(sink *self) { gather_release(gather_of(self)); }
@@ -554,12 +561,16 @@ static inline tw_status beside_build(stream *s, const args *a, tw_error *err) {
     j->sink = (sink){.class = &beside_sink_class, .name = "beside"};
     j->plan = (operator_plan){.class = &beside_operator_class, .name = "beside"};
     j->owners = 2;
-    MUST(stream_after(s, other, &j->sink, err));
+    tw_status status = stream_after(s, other, &j->sink, err);
     stream_free(other);
-    MUST(stream_add_operator(s, &j->plan, s->schema, err));
+    if (status == TW_OK) status = stream_add_operator(s, &j->plan, s->schema, err);
+    else beside_release(j); /* the operator's half */
+    TRY(status);
     if (args_int(a, "rest") == 0) return TW_OK;
+    schema *rows;
+    TRY(row_schema(&rows, err));
     numbers *n = make(sizeof *n);
-    *n = (numbers){.source = {.class = &numbers_class, .name = "rest"}, .schema = row_schema(), .needed = {1, 1, 1},
+    *n = (numbers){.source = {.class = &numbers_class, .name = "rest"}, .schema = rows, .needed = {1, 1, 1},
                    .tag = 99, .splits = 1, .batches = 1, .rows = (unsigned)args_int(a, "rest"), .pad = 20, .fail_at = -1};
     return stream_also(s, &n->source, err);
 }

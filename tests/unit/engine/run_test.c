@@ -562,7 +562,7 @@ static void *run_many(void *context) {
         MUST(fake_wait(&f, text));
         fake_end(&f);
         HOLDS(slots[number].n == 42);
-        free(slots[number].ids);
+        FAKE_FREE(slots[number].ids);
         slots[number] = (slot){.lock = PTHREAD_MUTEX_INITIALIZER};
     }
     return NULL;
