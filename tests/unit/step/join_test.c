@@ -254,7 +254,7 @@ static void test_small_tables(void **state) {
 /* Several MB of rows in 2 MiB and more. */
 static void test_more_than_memory(void **state) {
     uint64_t spilled = 0;
-    for (uint64_t seed = 1000; seed < 1036; seed++) {
+    for (uint64_t seed = 1000; seed < 1018; seed++) {
         uint64_t s = seed;
         shape t = {.left_rows = 2000 + draw_below(&s, 20000), .right_rows = 2000 + draw_below(&s, 20000),
                    .n_keys = 1 + draw_below(&s, 2), .n_left = 1, .n_right = 1,
@@ -262,13 +262,13 @@ static void test_more_than_memory(void **state) {
         run_options o = {.parallelism = 2, .memory_bytes = (size_t)(3 + seed % 4) << 20};
         spilled += check(seed, &t, seed % 6, &o);
     }
-    assert_true(spilled > 20 << 20);
+    assert_true(spilled > 10 << 20);
 }
 
 /* One key is half of the rows, on one side or on both. */
 static void test_skew(void **state) {
     uint64_t spilled = 0;
-    for (uint64_t seed = 2000; seed < 2036; seed++) {
+    for (uint64_t seed = 2000; seed < 2018; seed++) {
         uint64_t s = seed;
         shape t = {.left_rows = 9000, .right_rows = 9000, .n_keys = 1, .n_left = 1, .n_right = 1,
                    .distinct = 9000, .nulls = seed % 3 ? 0 : 5, .payload = type_vector(200)};
@@ -278,7 +278,7 @@ static void test_skew(void **state) {
         run_options o = {.parallelism = 2, .memory_bytes = (size_t)3 << 20};
         spilled += check(seed, &t, draw_below(&s, 6), &o);
     }
-    assert_true(spilled > 50 << 20);
+    assert_true(spilled > 25 << 20);
 }
 
 /* Two and four lanes share what is spilled. */
@@ -290,7 +290,7 @@ static void test_threads(void **state) {
         run_options o = {.parallelism = 2 + seed % 3, .memory_bytes = (size_t)(seed & 1 ? 64 : 32) << 20};
         spilled += check(seed, &t, seed % 6, &o);
     }
-    assert_true(spilled > 50 << 20);
+    assert_true(spilled > 25 << 20);
 }
 
 /* ---- types, names, errors ---- */

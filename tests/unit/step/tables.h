@@ -53,7 +53,6 @@ typedef struct table_reader {
 
 static inline tw_status table_start(source *self, run_context *context, uint64_t *n_splits, tw_error *err) {
     table *t = ((table_source *)self)->table;
-    tables.batch_rows_max = context->batch_rows;
     size_t row_bytes = 1; /* a batch is not much of the memory there is */
     for (uint32_t c = 0; c < t->schema->n; c++) row_bytes += type_bytes(t->schema->fields[c].type);
     size_t rows = memory_limit(context->memory) / 32 / row_bytes;
@@ -110,7 +109,10 @@ static inline tw_status table_build(plan_builder *b, const args *a, source **out
 
 /* ---- the sink ---- */
 
-static inline tw_status collect_start(sink *self, run_context *context, uint32_t n, tw_error *err) { return TW_OK; }
+static inline tw_status collect_start(sink *self, run_context *context, uint32_t n, tw_error *err) {
+    tables.batch_rows_max = context->batch_rows; /* sinks are started before workers */
+    return TW_OK;
+}
 static inline tw_status collect_open(sink *self, sink_writer **out, tw_error *err) {
     *out = calloc(1, sizeof **out);
     (*out)->sink = self;
@@ -238,7 +240,7 @@ static inline tw_status tables_run(const step_descriptor *step, const char *text
     plan_free(p);
     job_free(j);
     error_list_free(&errors);
-    if (status == TW_OK) qsort(tables.hashes, tables.n_hashes, sizeof *tables.hashes, compare_hashes);
+    if (tables.n_hashes) qsort(tables.hashes, tables.n_hashes, sizeof *tables.hashes, compare_hashes);
     return status;
 }
 
