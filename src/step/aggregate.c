@@ -89,12 +89,18 @@ static void exact_add_square(exact_sum *s, double x) {
 
 /* ---- count ---- */
 
-static tw_status count_rows_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status count_rows_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     for (uint32_t i = 0; i < in->n; i++) ++*STATE(uint64_t, a, in->groups[i]);
     return TW_OK;
 }
-static tw_status count_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status count_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     EACH_VALID(in, { (void)row; ++*STATE(uint64_t, a, group); });
+    return TW_OK;
+}
+/* The column tells for which count_distinct the row is a new value. */
+static tw_status count_tagged_add(const aggregate *a, aggregate_input *in, tw_error *err) {
+    const int32_t *tags = in->column->values;
+    EACH_VALID(in, { *STATE(uint64_t, a, group) += tags[row] == a->tag; });
     return TW_OK;
 }
 static tw_status count_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
@@ -117,7 +123,7 @@ static inline void int_state_add(int_state *s, uint64_t n, uint64_t low, int64_t
     s->low = sum;
     s->n += n;
 }
-static tw_status int_sum_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status int_sum_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     EACH_NUMBER(in, {
         int64_t wide = (int64_t)value;
         int_state_add(STATE(int_state, a, group), 1, (uint64_t)wide, wide >> 63);
@@ -179,7 +185,7 @@ static tw_status int_mean_finish(const aggregate *a, memory *m, const uint8_t *c
 
 /* ---- sums of floats, variance of anything ---- */
 
-static tw_status float_sum_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status float_sum_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     EACH_NUMBER(in, {
         float_state *s = STATE(float_state, a, group);
         s->n++;
@@ -187,7 +193,7 @@ static tw_status float_sum_add(const aggregate *a, const aggregate_input *in, tw
     })
     return TW_OK;
 }
-static tw_status variance_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status variance_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     EACH_NUMBER(in, {
         float_state *s = STATE(float_state, a, group);
         s->n++;
@@ -216,12 +222,17 @@ static tw_status float_sum_finish(const aggregate *a, memory *m, const uint8_t *
     });
     return TW_OK;
 }
-/* (squares - sum * sum / n) / (n - 1) in 80-bit or wider arithmetic over exact sums. */
+#ifdef __SIZEOF_FLOAT128__
+typedef __float128 wide_float;
+#else
+typedef long double wide_float; /* 128 bits where there is no other */
+#endif
+/* (squares - sum * sum / n) / (n - 1) in 128 bits over exact sums. */
 static double variance_of(const float_state *s) {
     if (!isfinite(s->sum.high) || !isfinite(s->squares.high)) return NAN;
-    __float128 sum = (__float128)s->sum.high + (__float128)s->sum.low;
-    __float128 squares = (__float128)s->squares.high + (__float128)s->squares.low;
-    __float128 v = (squares - sum * sum / (__float128)s->n) / (__float128)(s->n - 1);
+    wide_float sum = (wide_float)s->sum.high + (wide_float)s->sum.low;
+    wide_float squares = (wide_float)s->squares.high + (wide_float)s->squares.low;
+    wide_float v = (squares - sum * sum / (wide_float)s->n) / (wide_float)(s->n - 1);
     return v > 0 ? (double)v : 0;
 }
 static tw_status variance_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
@@ -258,7 +269,7 @@ static inline void extreme_take(const aggregate *a, extreme_state *s, uint64_t o
     bool better = a->kind == AGGREGATE_MIN ? order < s->bits : order > s->bits;
     if (!s->has || better) *s = (extreme_state){order, 1};
 }
-static tw_status extreme_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status extreme_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     EACH_NUMBER(in, { extreme_take(a, STATE(extreme_state, a, group), ORDERED(value)); })
     return TW_OK;
 }
@@ -292,7 +303,7 @@ static inline bool place_wins(const aggregate *a, const place_state *s, uint64_t
     if (!s->has) return true;
     return a->kind == AGGREGATE_LAST ? position >= s->position : position < s->position;
 }
-static tw_status place_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status place_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     size_t bytes = type_bytes(a->input);
     const uint8_t *values = in->column->values;
     for (uint32_t i = 0; i < in->n; i++) {
@@ -357,7 +368,7 @@ tw_status aggregate_init(aggregate *a, aggregate_kind kind, const type *input, t
         return TW_OK;
     case AGGREGATE_COUNT_DISTINCT:
         a->output = type_of(TYPE_INT64);
-        use(a, &aggregate_distinct, 8);
+        USE(a, count_tagged_add, count_merge, count_finish, 8);
         return TW_OK;
     case AGGREGATE_SUM:
         if (!number) return unsuited(a, "sum", err);

@@ -1,7 +1,8 @@
 /* aggregate.h: what a group remembers about its rows, and how: one entry in a table for each function.
  *
  * A state is `bytes` bytes in the group's row, all zero when nothing was added, and for some functions a
- * view field of that row besides, whose bytes lie in the table's arena. Float sums are kept as a pair of
+ * view field of that row besides, whose bytes lie in the table's arena. count_distinct only counts: that
+ * it is given each value once is the affair of group_state.c. Float sums are kept as a pair of
  * doubles whose sum is exact to about 106 bits (Knuth's TwoSum; Dekker, "A floating-point technique for
  * extending the available precision", 1971), so that results do not depend on the order of addition. */
 #ifndef STEP_AGGREGATE_H
@@ -33,9 +34,10 @@ typedef struct aggregate aggregate;
 typedef struct aggregate_input {
     uint8_t *const *groups;
     uint32_t first, n;
-    const column *column; /* NULL for AGGREGATE_COUNT_ROWS */
+    const column *column; /* NULL for AGGREGATE_COUNT_ROWS; for AGGREGATE_COUNT_DISTINCT the tags */
     uint64_t position;    /* of input row 0 */
     arena_rows *arena;
+    uint32_t done;        /* out, with TW_ERR_MEMORY: rows that were added before it was refused */
 } aggregate_input;
 
 struct aggregate {
@@ -45,12 +47,13 @@ struct aggregate {
     const type *output;
     uint32_t column;        /* of the input batch */
     double fraction;        /* of a quantile */
+    int32_t tag;            /* of a count_distinct: see group_state.h */
     uint32_t bytes;         /* of fixed state */
     bool has_view;          /* and a view field */
     uint32_t offset;        /* of the fixed state in the row */
     uint32_t view_offset;   /* of the view field in the row */
-    tw_status (*add)(const aggregate *a, const aggregate_input *in, tw_error *err);
-    /* Merges state `from` into `to`. */
+    tw_status (*add)(const aggregate *a, aggregate_input *in, tw_error *err);
+    /* Merges state `from` into `to`; TW_ERR_MEMORY: refused, and `to` is as it was. */
     tw_status (*merge)(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err);
     /* The results of n groups. Bytes of views may be shared with `heap`, which keeps the rows' arena. */
     tw_status (*finish)(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
@@ -67,9 +70,9 @@ tw_status aggregate_parse(const char *text, aggregate_kind *kind, char **argumen
 
 /* aggregate_bytes.c: the ones whose state is a view. */
 extern const struct aggregate_functions {
-    tw_status (*add)(const aggregate *, const aggregate_input *, tw_error *);
+    tw_status (*add)(const aggregate *, aggregate_input *, tw_error *);
     tw_status (*merge)(const aggregate *, uint8_t *, const uint8_t *, arena_rows *, tw_error *);
     tw_status (*finish)(const aggregate *, memory *, const uint8_t *const *, uint32_t, buffer *, column *, tw_error *);
-} aggregate_extreme_bytes, aggregate_place_bytes, aggregate_quantile, aggregate_collect, aggregate_distinct;
+} aggregate_extreme_bytes, aggregate_place_bytes, aggregate_quantile, aggregate_collect;
 
 #endif

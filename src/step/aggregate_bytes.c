@@ -14,57 +14,72 @@ static const view *state_view_const(const aggregate *a, const uint8_t *row) {
     return (const view *)(const void *)(row + a->view_offset);
 }
 
-static tw_status refused(const aggregate *a, tw_error *err) {
-    /* Not TW_ERR_MEMORY: part of the batch is in, it must not be added again. */
-    return error_set(err, TW_ERR_INTERNAL, "run.memory is too small for '%s': one group's values must fit in it", a->name);
-}
+static tw_status refused(const arena_rows *arena) { return arena->refusal; }
+
 static tw_status too_large(const aggregate *a, tw_error *err) {
     return error_set(err, TW_ERR_DATA, "'%s' of one group takes more than 4 GiB", a->name);
 }
 
-/* Copies bytes into the table and points the view at them. */
-static tw_status keep_bytes(const aggregate *a, view *to, const uint8_t *data, uint32_t size, arena_rows *arena, tw_error *err) {
-    const uint8_t *kept = data;
-    if (size > VIEW_SMALL_MAX) {
-        /* What is replaced by something no longer leaves its place to it. */
-        uint8_t *room = to->size > VIEW_SMALL_MAX && to->size >= size ? (uint8_t *)(uintptr_t)to->data : arena_rows_bytes(arena, size);
-        if (!room) return refused(a, err);
-        memmove(room, data, size);
-        kept = room;
+/* Points the view at room for `size` bytes, which the caller fills before it calls view_settle. NULL: refused,
+ * and the view is as it was. What is replaced by something no longer leaves its place to it. */
+static uint8_t *view_room(view *to, uint32_t size, arena_rows *arena) {
+    if (size <= VIEW_SMALL_MAX) {
+        *to = (view){.size = size};
+        return to->small;
     }
-    *to = view_make(kept, size);
+    uint8_t *room = to->size >= size ? (uint8_t *)(uintptr_t)to->data : arena_rows_bytes(arena, size);
+    if (room) *to = (view){.size = size, .data = room};
+    return room;
+}
+static void view_settle(view *v) {
+    if (v->size > VIEW_SMALL_MAX) memcpy(v->prefix, v->data, 4);
+}
+
+/* Copies bytes, which are not those of `to` itself, into the table and points the view at them. */
+static tw_status keep_bytes(view *to, const view *from, arena_rows *arena) {
+    uint8_t *room = view_room(to, from->size, arena);
+    if (!room) return refused(arena);
+    if (from->size) memcpy(room, view_data(from), from->size);
+    view_settle(to);
     return TW_OK;
 }
 
-/* A value of any type as bytes; nested ones and vectors encoded, others as they are. */
-static tw_status value_bytes(const aggregate *a, const column *c, uint32_t row, arena_rows *arena, view *out, tw_error *err) {
+/* Bytes that value_write writes: strings as they are, lists and sparse ones encoded. */
+static size_t value_bytes(const column *c, uint32_t row) {
+    if (type_is_view(c->type)) return ((const view *)c->values)[row].size;
+    return type_is_nested(c->type) ? nested_bytes(c, row) : type_bytes(c->type);
+}
+static void value_write(const column *c, uint32_t row, uint8_t *to) {
     if (type_is_view(c->type)) {
-        *out = ((const view *)c->values)[row];
+        const view *v = &((const view *)c->values)[row];
+        if (v->size) memcpy(to, view_data(v), v->size);
     } else if (type_is_nested(c->type)) {
-        size_t size = nested_bytes(c, row);
-        if (size > UINT32_MAX) return too_large(a, err);
-        uint8_t *room = arena_rows_bytes(arena, size);
-        if (!room) return refused(a, err);
-        nested_encode(c, row, false, room);
-        *out = view_make(room, (uint32_t)size);
+        nested_encode(c, row, false, to);
     } else {
         size_t size = type_bytes(c->type);
-        *out = view_make((const uint8_t *)c->values + row * size, (uint32_t)size);
+        memcpy(to, (const uint8_t *)c->values + row * size, size);
     }
-    return TW_OK;
 }
 
-/* The other way: n values (size 0 and not valid: null) into a column. `heap` keeps their bytes. */
-static tw_status values_column(memory *m, const type *t, const view *values, const bool *valid, uint32_t n, buffer *heap,
-                               column *out, tw_error *err) {
-    if (type_is_nested(t)) return nested_decode(m, t, values, n, heap, out, err);
+static tw_status fixed_column(memory *m, const type *t, const view *values, const bool *valid, uint32_t n, column *out, tw_error *err) {
     TRY(column_new(m, t, n, out, err));
     size_t size = type_bytes(t);
     for (uint32_t i = 0; i < n; i++) {
         uint8_t *to = (uint8_t *)out->values + i * size;
         if (type_is_view(t)) memcpy(to, &values[i], sizeof values[i]);
+        else if (valid[i]) memcpy(to, view_data(&values[i]), size);
         else memset(to, 0, size);
-        if (valid[i] && !type_is_view(t)) memcpy(to, view_data(&values[i]), size);
+    }
+    return TW_OK;
+}
+
+/* The other way: n values (of size 0 where not valid) into a column. `heap` keeps their bytes. */
+static tw_status values_column(memory *m, const type *t, const view *values, const bool *valid, uint32_t n, buffer *heap,
+                               column *out, tw_error *err) {
+    if (type_is_nested(t)) TRY(nested_decode(m, t, values, n, heap, out, err));
+    else TRY(fixed_column(m, t, values, valid, n, out, err));
+    if (type_is_view(t)) out->heap = buffer_ref(heap);
+    for (uint32_t i = 0; i < n; i++) {
         if (valid[i]) continue;
         tw_status status = column_need_valid(m, out, err);
         if (status != TW_OK) {
@@ -73,7 +88,6 @@ static tw_status values_column(memory *m, const type *t, const view *values, con
         }
         column_set_null(out, i);
     }
-    if (type_is_view(t)) out->heap = buffer_ref(heap);
     return TW_OK;
 }
 
@@ -96,25 +110,27 @@ static tw_status finish_values(const aggregate *a, memory *m, const uint8_t *con
 
 /* ---- min and max of strings and binaries; fixed state: whether there is one ---- */
 
-static tw_status extreme_take(const aggregate *a, uint8_t *group, const view *v, arena_rows *arena, tw_error *err) {
+static tw_status extreme_take(const aggregate *a, uint8_t *group, const view *v, arena_rows *arena) {
     uint64_t *has = STATE(uint64_t, a, group);
     view *kept = state_view(a, group);
     if (*has) {
         int order = view_compare(v, kept);
         if (a->kind == AGGREGATE_MIN ? order >= 0 : order <= 0) return TW_OK;
     }
+    TRY(keep_bytes(kept, v, arena));
     *has = 1;
-    return keep_bytes(a, kept, view_data(v), v->size, arena, err);
+    return TW_OK;
 }
-static tw_status extreme_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
+static tw_status extreme_add(const aggregate *a, aggregate_input *in, tw_error *err) {
     const view *values = in->column->values;
-    for (uint32_t i = 0; i < in->n; i++)
-        if (column_is_valid(in->column, in->first + i))
-            TRY(extreme_take(a, in->groups[i], &values[in->first + i], in->arena, err));
+    for (in->done = 0; in->done < in->n; in->done++) {
+        uint32_t row = in->first + in->done;
+        if (column_is_valid(in->column, row)) TRY(extreme_take(a, in->groups[in->done], &values[row], in->arena));
+    }
     return TW_OK;
 }
 static tw_status extreme_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
-    return *STATE_CONST(uint64_t, a, from) ? extreme_take(a, to, state_view_const(a, from), arena, err) : TW_OK;
+    return *STATE_CONST(uint64_t, a, from) ? extreme_take(a, to, state_view_const(a, from), arena) : TW_OK;
 }
 static bool extreme_get(const aggregate *a, const uint8_t *group, view *out) {
     *out = *state_view_const(a, group);
@@ -137,16 +153,26 @@ static bool place_wins(const aggregate *a, const place_state *s, uint64_t positi
     if (!s->has) return true;
     return a->kind == AGGREGATE_LAST ? position >= s->position : position < s->position;
 }
-static tw_status place_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
-    for (uint32_t i = 0; i < in->n; i++) {
-        uint32_t row = in->first + i;
+static tw_status place_take(const aggregate *a, uint8_t *group, const column *c, uint32_t row, bool valid,
+                            uint64_t position, arena_rows *arena, tw_error *err) {
+    view *kept = state_view(a, group);
+    size_t size = valid ? value_bytes(c, row) : 0;
+    if (size > UINT32_MAX) return too_large(a, err);
+    uint8_t *room = view_room(kept, (uint32_t)size, arena);
+    if (!room) return refused(arena);
+    if (valid) value_write(c, row, room);
+    view_settle(kept);
+    *STATE(place_state, a, group) = (place_state){position, valid ? 1 : 2};
+    return TW_OK;
+}
+static tw_status place_add(const aggregate *a, aggregate_input *in, tw_error *err) {
+    for (in->done = 0; in->done < in->n; in->done++) {
+        uint32_t row = in->first + in->done;
+        uint8_t *group = in->groups[in->done];
+        uint64_t position = in->position + row;
         bool valid = column_is_valid(in->column, row);
-        place_state *s = STATE(place_state, a, in->groups[i]);
-        if ((!valid && a->kind != AGGREGATE_FIRST_ROW) || !place_wins(a, s, in->position + row)) continue;
-        *s = (place_state){in->position + row, valid ? 1 : 2};
-        view v = {0};
-        if (valid) TRY(value_bytes(a, in->column, row, in->arena, &v, err));
-        TRY(keep_bytes(a, state_view(a, in->groups[i]), view_data(&v), v.size, in->arena, err));
+        if ((!valid && a->kind != AGGREGATE_FIRST_ROW) || !place_wins(a, STATE(place_state, a, group), position)) continue;
+        TRY(place_take(a, group, in->column, row, valid, position, in->arena, err));
     }
     return TW_OK;
 }
@@ -154,9 +180,9 @@ static tw_status place_merge(const aggregate *a, uint8_t *to, const uint8_t *fro
     const place_state *f = STATE_CONST(place_state, a, from);
     place_state *t = STATE(place_state, a, to);
     if (!f->has || !place_wins(a, t, f->position)) return TW_OK;
+    TRY(keep_bytes(state_view(a, to), state_view_const(a, from), arena));
     *t = *f;
-    const view *v = state_view_const(a, from);
-    return keep_bytes(a, state_view(a, to), view_data(v), v->size, arena, err);
+    return TW_OK;
 }
 static bool place_get(const aggregate *a, const uint8_t *group, view *out) {
     *out = *state_view_const(a, group);
@@ -168,49 +194,39 @@ static tw_status place_finish(const aggregate *a, memory *m, const uint8_t *cons
 }
 const struct aggregate_functions aggregate_place_bytes = {place_add, place_merge, place_finish};
 
-/* ---- growing arrays: a view of the bytes in use, fixed state: the bytes there is room for ---- */
+/* ---- growing arrays: a view of the bytes in use, never fewer than 16 of them; fixed state: the bytes there
+ * is room for in this table (a row that was copied elsewhere brings only those in use) ---- */
 
-static uint8_t *array_grow(const aggregate *a, uint8_t *group, uint32_t more, arena_rows *arena, tw_error *err, tw_status *status) {
+/* Room for `more` bytes at the end, counted in already; NULL: *status, and nothing has changed. */
+static uint8_t *array_grow(const aggregate *a, uint8_t *group, size_t more, arena_rows *arena, tw_status *status, tw_error *err) {
     view *v = state_view(a, group);
-    uint64_t *capacity = STATE(uint64_t, a, group);
-    uint64_t size = (uint64_t)v->size + more;
+    uint64_t *capacity = STATE(uint64_t, a, group), size = v->size + (uint64_t)more;
     if (size > UINT32_MAX) {
         *status = too_large(a, err);
         return NULL;
     }
-    uint8_t *data = v->size > VIEW_SMALL_MAX ? (uint8_t *)(uintptr_t)v->data : NULL;
-    if (!data || *capacity < size) {
+    if (*capacity < size) {
         uint64_t room = *capacity * 2 > size ? *capacity * 2 : size < 64 ? 64 : size;
         uint8_t *bigger = arena_rows_bytes(arena, room);
         if (!bigger) {
-            *status = refused(a, err);
+            *status = refused(arena);
             return NULL;
         }
-        memcpy(bigger, view_data(v), v->size);
-        data = bigger;
+        if (v->size) memcpy(bigger, v->data, v->size);
+        v->data = bigger;
         *capacity = room;
     }
-    uint8_t *end = data + v->size;
-    *v = (view){.size = (uint32_t)size};
-    memcpy(v->prefix, data, 4);
-    v->data = data;
-    *status = TW_OK;
+    uint8_t *end = (uint8_t *)(uintptr_t)v->data + v->size;
+    v->size = (uint32_t)size;
     return end;
 }
 
-/* After bytes were written: the view's prefix must be that of its data. */
-static void array_settle(const aggregate *a, uint8_t *group) {
-    view *v = state_view(a, group);
-    if (v->size) memcpy(v->prefix, v->data, 4);
-}
-
-
 static tw_status array_append(const aggregate *a, uint8_t *group, const void *bytes, uint32_t n, arena_rows *arena, tw_error *err) {
-    tw_status status;
-    uint8_t *end = array_grow(a, group, n, arena, err, &status);
+    tw_status status = TW_OK;
+    uint8_t *end = array_grow(a, group, n, arena, &status, err);
     if (!end) return status;
     memcpy(end, bytes, n);
-    array_settle(a, group);
+    view_settle(state_view(a, group));
     return TW_OK;
 }
 
@@ -256,7 +272,7 @@ static void quantile_trim(const aggregate *a, uint8_t *group, uint32_t when) {
     if (n <= when) return;
     select_hash((ranked_value *)(void *)(uintptr_t)v->data, n, QUANTILE_KEPT);
     v->size = QUANTILE_KEPT * sizeof(ranked_value);
-    array_settle(a, group);
+    view_settle(v);
 }
 
 static double number_of(const column *c, uint32_t row) {
@@ -267,13 +283,13 @@ static double number_of(const column *c, uint32_t row) {
     default: return ((const double *)c->values)[row];
     }
 }
-static tw_status quantile_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
-    for (uint32_t i = 0; i < in->n; i++) {
-        uint32_t row = in->first + i;
+static tw_status quantile_add(const aggregate *a, aggregate_input *in, tw_error *err) {
+    for (in->done = 0; in->done < in->n; in->done++) {
+        uint32_t row = in->first + in->done;
         if (!column_is_valid(in->column, row)) continue;
         ranked_value r = {hash_int((int64_t)(in->position + row)), number_of(in->column, row)};
-        TRY(array_append(a, in->groups[i], &r, sizeof r, in->arena, err));
-        quantile_trim(a, in->groups[i], 2 * QUANTILE_KEPT);
+        TRY(array_append(a, in->groups[in->done], &r, sizeof r, in->arena, err));
+        quantile_trim(a, in->groups[in->done], 2 * QUANTILE_KEPT);
     }
     return TW_OK;
 }
@@ -294,7 +310,7 @@ static double quantile_of(double *values, size_t n, double fraction) {
     double high = values[k + 1];
     for (size_t i = k + 2; i < n; i++)
         if (NUMBER_LESS(values[i], high)) high = values[i];
-    return low + (high - low) * rest;
+    return low == high ? low : low * (1 - rest) + high * rest;
 }
 static tw_status quantile_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
                                  column *out, tw_error *err) {
@@ -331,22 +347,19 @@ typedef struct collected {
 
 static size_t collected_bytes(uint64_t size) { return sizeof(collected) + ((size + 7) & ~7ull); }
 
-static tw_status collect_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
-    for (uint32_t i = 0; i < in->n; i++) {
-        uint32_t row = in->first + i;
+static tw_status collect_add(const aggregate *a, aggregate_input *in, tw_error *err) {
+    for (in->done = 0; in->done < in->n; in->done++) {
+        uint32_t row = in->first + in->done;
         if (!column_is_valid(in->column, row)) continue;
-        view v;
-        TRY(value_bytes(a, in->column, row, in->arena, &v, err));
-        size_t bytes = collected_bytes(v.size);
-        if (bytes > UINT32_MAX) return too_large(a, err);
-        tw_status status;
-        uint8_t *end = array_grow(a, in->groups[i], (uint32_t)bytes, in->arena, err, &status);
+        collected head = {in->position + row, value_bytes(in->column, row)};
+        size_t bytes = collected_bytes(head.size);
+        tw_status status = TW_OK;
+        uint8_t *end = array_grow(a, in->groups[in->done], bytes, in->arena, &status, err);
         if (!end) return status;
-        collected head = {in->position + row, v.size};
-        memset(end, 0, bytes < 64 ? bytes : 0);
+        memset(end + bytes - 8, 0, 8);
         memcpy(end, &head, sizeof head);
-        memcpy(end + sizeof head, view_data(&v), v.size);
-        array_settle(a, in->groups[i]);
+        value_write(in->column, row, end + sizeof head);
+        view_settle(state_view(a, in->groups[in->done]));
     }
     return TW_OK;
 }
@@ -406,96 +419,10 @@ static tw_status collect_finish(const aggregate *a, memory *m, const uint8_t *co
     }
     if (status == TW_OK) {
         ((uint32_t *)out->values)[n] = used;
-        status = column_new_children(a->output, out, err);
-        if (status == TW_OK) status = values_column(m, a->input, values, valid, used, heap, &out->children[0], err);
+        status = values_column(m, a->input, values, valid, used, heap, &out->children[0], err);
         if (status != TW_OK) column_clear(out);
     }
     buffer_unref(room);
     return status;
 }
 const struct aggregate_functions aggregate_collect = {collect_add, bytes_merge, collect_finish};
-
-/* ---- count_distinct: an open-addressing set of 16-byte identities: the value itself, or 128 bits of
- * XXH3 of longer ones. The view covers all slots; fixed state: how many are used. ---- */
-
-typedef struct identity {
-    uint64_t low, high; /* high 0: an empty slot */
-} identity;
-
-static tw_status identity_of(const aggregate *a, const column *c, uint32_t row, arena_rows *arena, identity *out, tw_error *err) {
-    uint64_t bits = 0;
-    switch (c->type->kind) {
-    case TYPE_BOOL: bits = ((const uint8_t *)c->values)[row]; break;
-    case TYPE_INT32:
-    case TYPE_DATE: bits = (uint64_t)(int64_t)((const int32_t *)c->values)[row]; break;
-    case TYPE_INT64:
-    case TYPE_TIMESTAMP: bits = (uint64_t)((const int64_t *)c->values)[row]; break;
-    case TYPE_FLOAT32: bits = float32_normal_bits(((const uint32_t *)c->values)[row]); break;
-    case TYPE_FLOAT64: bits = float64_normal_bits(((const uint64_t *)c->values)[row]); break;
-    default: {
-        view v;
-        TRY(value_bytes(a, c, row, arena, &v, err));
-        XXH128_hash_t h = XXH3_128bits(view_data(&v), v.size);
-        *out = (identity){h.low64, h.high64 | 1};
-        return TW_OK;
-    }
-    }
-    *out = (identity){bits, 1};
-    return TW_OK;
-}
-
-static bool set_put(identity *slots, uint32_t n_slots, identity x) {
-    uint32_t at = (uint32_t)hash_int((int64_t)(x.low ^ x.high)) & (n_slots - 1);
-    while (slots[at].high) {
-        if (slots[at].low == x.low && slots[at].high == x.high) return false;
-        at = (at + 1) & (n_slots - 1);
-    }
-    slots[at] = x;
-    return true;
-}
-
-static tw_status set_add(const aggregate *a, uint8_t *group, identity x, arena_rows *arena, tw_error *err) {
-    view *v = state_view(a, group);
-    uint64_t *used = STATE(uint64_t, a, group);
-    uint32_t n_slots = v->size / sizeof(identity);
-    if ((*used + 1) * 4 > (uint64_t)n_slots * 3) {
-        uint64_t bigger = n_slots ? (uint64_t)n_slots * 2 : 4;
-        if (bigger * sizeof(identity) > UINT32_MAX) return too_large(a, err);
-        identity *fresh = (identity *)(void *)arena_rows_bytes(arena, bigger * sizeof *fresh);
-        if (!fresh) return refused(a, err);
-        memset(fresh, 0, bigger * sizeof *fresh);
-        const identity *old = n_slots ? (const identity *)(const void *)v->data : NULL;
-        for (uint32_t i = 0; i < n_slots; i++)
-            if (old[i].high) set_put(fresh, (uint32_t)bigger, old[i]);
-        *v = view_make((const uint8_t *)fresh, (uint32_t)(bigger * sizeof *fresh));
-        n_slots = (uint32_t)bigger;
-    }
-    *used += set_put((identity *)(void *)(uintptr_t)v->data, n_slots, x);
-    array_settle(a, group);
-    return TW_OK;
-}
-static tw_status distinct_add(const aggregate *a, const aggregate_input *in, tw_error *err) {
-    for (uint32_t i = 0; i < in->n; i++) {
-        if (!column_is_valid(in->column, in->first + i)) continue;
-        identity x;
-        TRY(identity_of(a, in->column, in->first + i, in->arena, &x, err));
-        TRY(set_add(a, in->groups[i], x, in->arena, err));
-    }
-    return TW_OK;
-}
-static tw_status distinct_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
-    const view *v = state_view_const(a, from);
-    for (uint32_t i = 0; i < v->size / sizeof(identity); i++) {
-        identity x;
-        memcpy(&x, v->data + i * sizeof x, sizeof x);
-        if (x.high) TRY(set_add(a, to, x, arena, err));
-    }
-    return TW_OK;
-}
-static tw_status distinct_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
-                                 column *out, tw_error *err) {
-    TRY(column_new(m, a->output, n, out, err));
-    for (uint32_t i = 0; i < n; i++) ((int64_t *)out->values)[i] = (int64_t)*STATE_CONST(uint64_t, a, groups[i]);
-    return TW_OK;
-}
-const struct aggregate_functions aggregate_distinct = {distinct_add, distinct_merge, distinct_finish};

@@ -15,27 +15,33 @@ void arena_rows_clear(arena_rows *a) {
     free(a->chunks);
     free(a->chunk_counts);
     free(a->heaps);
-    bool may = a->may_make_room;
     arena_rows_init(a, a->memory, a->layout);
-    a->may_make_room = may;
 }
 
 /* Grows an array for one more item; powers of two. */
-static bool grow(void *array, uint32_t n, size_t size) {
+static bool grow(arena_rows *a, void *array, uint32_t n, size_t size) {
     void **p = array;
     if (n & (n - 1)) return true;
     void *bigger = realloc(*p, (n ? (size_t)n * 2 : 1) * size);
-    if (!bigger) return false;
-    *p = bigger;
-    return true;
+    if (bigger) *p = bigger;
+    else a->refusal = TW_ERR_MEMORY;
+    return bigger != NULL;
+}
+
+buffer *arena_rows_buffer(arena_rows *a, size_t bytes) {
+    enum { rounds_max = 64 }; /* others may be quicker to use the room */
+    buffer *b = buffer_try(a->memory, bytes);
+    for (unsigned round = 0; !b && round < rounds_max; round++) {
+        a->refusal = memory_make_room(a->memory, bytes, a->err);
+        if (a->refusal != TW_OK) return NULL;
+        b = buffer_try(a->memory, bytes);
+    }
+    if (!b) a->refusal = TW_ERR_MEMORY;
+    return b;
 }
 
 static buffer *get(arena_rows *a, size_t bytes) {
-    buffer *b = buffer_try(a->memory, bytes);
-    while (!b && a->may_make_room) {
-        if (memory_make_room(a->memory, bytes, NULL) != TW_OK) return NULL;
-        b = buffer_try(a->memory, bytes);
-    }
+    buffer *b = arena_rows_buffer(a, bytes);
     if (b) a->bytes += b->capacity;
     return b;
 }
@@ -49,8 +55,8 @@ static bool add_chunk(arena_rows *a, uint32_t rows_min) {
     size_t stride = a->layout->stride;
     size_t bytes = next_bytes(a->n * stride);
     if (bytes < rows_min * stride) bytes = rows_min * stride;
-    if (!grow(&a->chunks, a->n_chunks, sizeof *a->chunks) ||
-        !grow(&a->chunk_counts, a->n_chunks, sizeof *a->chunk_counts))
+    if (!grow(a, &a->chunks, a->n_chunks, sizeof *a->chunks) ||
+        !grow(a, &a->chunk_counts, a->n_chunks, sizeof *a->chunk_counts))
         return false;
     buffer *b = get(a, bytes);
     if (!b) return false;
@@ -72,7 +78,7 @@ uint8_t *arena_rows_new(arena_rows *a) {
 static bool add_heap(arena_rows *a, size_t bytes) {
     size_t size = next_bytes(a->n_heaps ? a->heaps[a->n_heaps - 1]->size * 2 : 0);
     if (size < bytes) size = bytes;
-    if (!grow(&a->heaps, a->n_heaps, sizeof *a->heaps)) return false;
+    if (!grow(a, &a->heaps, a->n_heaps, sizeof *a->heaps)) return false;
     buffer *b = get(a, size);
     if (!b) return false;
     a->heaps[a->n_heaps++] = b;

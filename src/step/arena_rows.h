@@ -1,5 +1,6 @@
 /* arena_rows.h: rows of one layout that never move, and an arena for what their views point to: the
- * body of a hash table. All of it is charged to MEMORY_STATE. Used by one thread at a time. */
+ * body of a hash table. All of it is charged to MEMORY_STATE; whoever can spill is asked to before anything
+ * is refused. Used by one thread at a time. */
 #ifndef STEP_ARENA_ROWS_H
 #define STEP_ARENA_ROWS_H
 
@@ -18,18 +19,21 @@ typedef struct arena_rows {
     uint32_t n_heaps;
     size_t heap_used;     /* of the last heap */
     size_t bytes;         /* charged */
-    bool may_make_room;   /* asks others to spill when refused; else refusal is final */
+    tw_status refusal;    /* why the last NULL or false was given: TW_ERR_MEMORY, or what a spill failed with */
+    tw_error *err;        /* where the message of a failed spill goes; set by the user, may be NULL */
 } arena_rows;
 
 void arena_rows_init(arena_rows *a, memory *m, const row_layout *l);
 void arena_rows_clear(arena_rows *a); /* frees everything; may be used again */
-/* Room for at least one more row; NULL with TW_ERR_MEMORY when refused. */
+/* One more row, not cleared; NULL when refused. */
 uint8_t *arena_rows_new(arena_rows *a);
 /* `bytes` of heap, 8-byte aligned; NULL when refused. */
 uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes);
 /* Makes sure that `rows` and `bytes` can be had without being refused. False: refused. */
 bool arena_rows_reserve(arena_rows *a, uint32_t rows, size_t bytes);
-/* Calls f for each run of rows. */
+/* A buffer beside the rows, charged to the owner of the result; NULL when refused. */
+buffer *arena_rows_buffer(arena_rows *a, size_t bytes);
+/* A run of rows, and how many it has. */
 static inline uint32_t arena_rows_chunk(const arena_rows *a, uint32_t chunk, uint8_t **rows) {
     *rows = a->chunks[chunk]->data;
     return chunk + 1 == a->n_chunks ? a->last_used : a->chunk_counts[chunk];

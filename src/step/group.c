@@ -34,19 +34,14 @@ static tw_status group_plan_new(const char *step, uint32_t columns_max, group_pl
     return no_memory(err);
 }
 
-static tw_status add_key(group_plan *g, stream *s, const args *a, const char *key, const arg_item *item, uint32_t from) {
+static void add_key(group_plan *g, const stream *s, uint32_t from) {
     const field *f = &s->schema->fields[from];
-    char name[64];
-    if (type_is_nested(f->type))
-        return error_list_add(plan_errors(s->builder), item ? item->at : args_place(a, key),
-                              "column '%s' is %s, which cannot be a key", f->name, type_name(f->type, name, sizeof name));
     for (uint32_t i = 0; i < g->n_keys; i++)
-        if (strcmp(g->names[i], f->name) == 0) return TW_OK; /* named twice */
+        if (strcmp(g->names[i], f->name) == 0) return; /* named twice */
     projection_column(&g->input, s->schema, from);
     g->names[g->n] = f->name;
     g->types[g->n++] = f->type;
     g->n_keys++;
-    return TW_OK;
 }
 
 /* Appends the argument of an aggregate to the input; takes over `e`. */
@@ -100,20 +95,42 @@ static tw_status parse_aggregate(group_plan *g, stream *s, const arg_item *item,
     return TW_OK;
 }
 
-/* Puts projection, sink and source in place; `g` is used up. */
+static void free_ends(group_ends *e) {
+    if (e->sink) e->sink->class->free(e->sink);
+    if (e->pair_source) e->pair_source->class->free(e->pair_source);
+    if (e->pair_sink) e->pair_sink->class->free(e->pair_sink);
+    if (e->source) e->source->class->free(e->source);
+}
+
+static tw_status break_stream(stream *s, group_ends *e, schema *out, tw_error *err) {
+    if (e->pair_sink) {
+        sink *k = e->sink;
+        source *from = e->pair_source;
+        e->sink = NULL;
+        e->pair_source = NULL;
+        TRY(stream_break(s, k, from, e->pairs, err));
+    }
+    sink *k = e->pair_sink ? e->pair_sink : e->sink;
+    source *from = e->source;
+    e->sink = e->pair_sink = NULL;
+    e->source = NULL;
+    return stream_break(s, k, from, out, err);
+}
+
+/* Puts projection, sinks and sources in place; `g` is used up. */
 static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, tw_error *err) {
     schema *out = NULL;
-    group_shape *shape = NULL;
-    sink *k;
-    source *from;
-    tw_status status = projection_finish(&g->input, s, err);
+    group_ends ends = {0};
+    tw_status status = projection_finish_inner(&g->input, s, err);
     if (status == TW_OK) status = schema_new(g->names, g->types, g->n, &out, err);
-    if (status == TW_OK) status = group_shape_new(g->types, g->n_keys, g->aggregates, g->n_aggregates, &shape, err);
     if (status == TW_OK) {
+        aggregate *aggregates = g->aggregates;
         g->aggregates = NULL;
-        status = group_state_create(step, shape, out, &k, &from, err);
+        status = group_state_create(step, g->n_keys, aggregates, g->n_aggregates, out, &ends, err);
     }
-    if (status == TW_OK) status = stream_break(s, k, from, out, err);
+    if (status == TW_OK) status = break_stream(s, &ends, out, err);
+    free_ends(&ends);
+    schema_unref(ends.pairs);
     schema_unref(out);
     group_plan_free(g);
     return status;
@@ -129,8 +146,8 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
     tw_status status = TW_OK;
     for (size_t i = 0; i < n_keys; i++) {
         int from = plan_column(s, a, "by", &keys[i], keys[i].text);
-        tw_status one = from < 0 ? TW_ERR_JOB : add_key(&g, s, a, "by", &keys[i], (uint32_t)from);
-        if (one != TW_OK) status = one;
+        if (from < 0) status = TW_ERR_JOB;
+        else add_key(&g, s, (uint32_t)from);
     }
     for (size_t i = 0; i < n_aggregates; i++) {
         tw_status one = parse_aggregate(&g, s, &aggregates[i], err);
@@ -164,8 +181,8 @@ static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
     for (uint32_t i = 0; i < (n_keys ? n_keys : before->n); i++) {
         const arg_item *item = n_keys ? &keys[i] : NULL;
         int from = item ? plan_column(s, a, "on", item, item->text) : (int)i;
-        tw_status one = from < 0 ? TW_ERR_JOB : add_key(&g, s, a, "on", item, (uint32_t)from);
-        if (one != TW_OK) status = one;
+        if (from < 0) status = TW_ERR_JOB;
+        else add_key(&g, s, (uint32_t)from);
     }
     for (uint32_t i = 0; i < before->n && status == TW_OK; i++) {
         if (is_key(keys, n_keys, before->fields[i].name)) continue;

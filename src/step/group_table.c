@@ -2,84 +2,32 @@
 
 #include <stdlib.h>
 
-#define SLOTS_MIN 1024u
-#define POINTER_MASK 0x0000ffffffffffffull
+#include "step/group_find.h"
 
-static uint64_t tag_of(uint64_t hash) { return hash << 16 & ~POINTER_MASK; } /* bits 32..47 */
+enum {
+    slots_min = 1024,
+    step_key_bytes_max = 256 << 10, /* of long keys in a step, so that room for all of them may be reserved */
+};
 
-/* ---- the shape ---- */
-
-void group_shape_free(group_shape *s) {
-    if (!s) return;
-    row_layout_free(s->layout);
-    row_layout_free(s->key_layout);
-    free(s->aggregates);
-    free(s);
-}
-
-static tw_status make_layouts(group_shape *s, const type *const *keys, tw_error *err) {
-    const type **types = malloc((s->n_keys + s->n_aggregates + 1) * sizeof *types);
-    if (!types) return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
-    uint32_t n = 0, extra = 0, view_at = s->n_keys;
-    for (; n < s->n_keys; n++) types[n] = keys[n];
-    for (uint32_t i = 0; i < s->n_aggregates; i++) {
-        if (s->aggregates[i].has_view) types[n++] = type_of(TYPE_BINARY);
-        extra += s->aggregates[i].bytes;
-    }
-    tw_status status = row_layout_new(types, n, s->n_keys, extra, &s->layout, err);
-    if (status == TW_OK) status = row_layout_new(types, s->n_keys, s->n_keys, 0, &s->key_layout, err);
-    free(types);
-    TRY(status);
-    extra = s->layout->extra_offset;
-    for (uint32_t i = 0; i < s->n_aggregates; i++) {
-        aggregate *a = &s->aggregates[i];
-        a->offset = extra;
-        extra += a->bytes;
-        if (a->has_view) a->view_offset = s->layout->fields[view_at++].offset;
-    }
-    for (uint32_t i = 0; i < s->n_keys; i++)
-        if (s->layout->fields[i].offset != s->key_layout->fields[i].offset || s->layout->key_end != s->key_layout->key_end)
-            return error_set(err, TW_ERR_INTERNAL, "keys have no place of their own in the layout");
-    return TW_OK;
-}
-
-tw_status group_shape_new(const type *const *keys, uint32_t n_keys, aggregate *aggregates, uint32_t n_aggregates,
-                          group_shape **out, tw_error *err) {
-    group_shape *s = calloc(1, sizeof *s);
-    if (!s) return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
-    s->n_keys = n_keys;
-    s->aggregates = aggregates;
-    s->n_aggregates = n_aggregates;
-    tw_status status = make_layouts(s, keys, err);
-    if (status != TW_OK) {
-        s->aggregates = NULL;
-        group_shape_free(s);
-        return status;
-    }
-    *out = s;
-    return TW_OK;
-}
-
-/* ---- the table ---- */
-
-tw_status group_table_init(group_table *t, const group_shape *s, memory *m, bool may_make_room, tw_error *err) {
-    *t = (group_table){.shape = s};
+tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err) {
+    *t = (group_table){.shape = s, .bytes_max = bytes_max, .groups_max = UINT64_MAX};
     arena_rows_init(&t->rows, m, s->layout);
-    t->rows.may_make_room = may_make_room;
-    t->scratch = calloc(GROUP_STEP, s->key_layout->stride);
+    size_t stride = s->key_layout->stride;
+    t->scratch = calloc(1, GROUP_STEP * stride + sizeof(uint64_t)); /* the last key is read as whole words */
     t->scratch_rows = malloc(GROUP_STEP * sizeof *t->scratch_rows);
     if (!t->scratch || !t->scratch_rows) {
         group_table_destroy(t);
         return error_set(err, TW_ERR_MEMORY, "out of memory for a table of groups");
     }
-    for (uint32_t i = 0; i < GROUP_STEP; i++) t->scratch_rows[i] = t->scratch + (size_t)i * s->key_layout->stride;
+    for (uint32_t i = 0; i < GROUP_STEP; i++) t->scratch_rows[i] = t->scratch + i * stride;
     return TW_OK;
 }
 
 void group_table_reset(group_table *t) {
     arena_rows_clear(&t->rows);
     buffer_unref(t->slots);
-    t->slots = NULL;
+    buffer_unref(t->scratch_heap);
+    t->slots = t->scratch_heap = NULL;
     t->mask = 0;
 }
 
@@ -90,7 +38,7 @@ void group_table_destroy(group_table *t) {
     *t = (group_table){0};
 }
 
-static uint64_t *slots_of(const group_table *t) { return (uint64_t *)(void *)t->slots->data; }
+/* ---- slots ---- */
 
 static void slots_put(uint64_t *slots, uint64_t mask, const uint8_t *row) {
     uint64_t hash = row_header(row), at = hash & mask;
@@ -98,16 +46,14 @@ static void slots_put(uint64_t *slots, uint64_t mask, const uint8_t *row) {
     slots[at] = tag_of(hash) | (uint64_t)(uintptr_t)row;
 }
 
-/* At most half full with `more` rows. False: refused. */
+/* At most half full with `more` rows. False: refused, or too large. */
 static bool slots_reserve(group_table *t, uint32_t more) {
-    uint64_t n = t->slots ? t->mask + 1 : 0, wanted = n ? n : SLOTS_MIN;
+    uint64_t n = t->slots ? t->mask + 1 : 0, wanted = n ? n : slots_min;
     while ((t->rows.n + more) * 2 > wanted) wanted *= 2;
     if (wanted == n) return true;
-    buffer *fresh = buffer_try(t->rows.memory, wanted * sizeof(uint64_t));
-    while (!fresh && t->rows.may_make_room) {
-        if (memory_make_room(t->rows.memory, wanted * sizeof(uint64_t), NULL) != TW_OK) return false;
-        fresh = buffer_try(t->rows.memory, wanted * sizeof(uint64_t));
-    }
+    t->rows.refusal = TW_ERR_MEMORY;
+    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(uint64_t) > t->bytes_max) return false;
+    buffer *fresh = arena_rows_buffer(&t->rows, wanted * sizeof(uint64_t));
     if (!fresh) return false;
     uint64_t *slots = (uint64_t *)(void *)fresh->data;
     memset(slots, 0, wanted * sizeof *slots);
@@ -122,33 +68,17 @@ static bool slots_reserve(group_table *t, uint32_t more) {
     return true;
 }
 
-/* Equal words are the common case; long views are equal when what they point to is. */
-static inline bool keys_equal(const row_layout *l, const uint8_t *a, const uint8_t *b) {
-    uint32_t at = l->key_begin, whole = l->key_begin + ((l->key_end - l->key_begin) & ~7u);
-    uint64_t different = 0, x, y;
-    for (; at < whole; at += 8) {
-        memcpy(&x, a + at, 8);
-        memcpy(&y, b + at, 8);
-        different |= x ^ y;
-    }
-    if (l->key_tail_mask) {
-        memcpy(&x, a + at, 8);
-        memcpy(&y, b + at, 8);
-        different |= (x ^ y) & l->key_tail_mask;
-    }
-    if (!different) return true;
-    return l->keys_have_views && rows_keys_equal(l, a, b);
-}
+/* ---- finding ---- */
 
-/* A new group with the keys of `from` (an encoded row) and empty states. Room was reserved. */
-static uint8_t *new_group(group_table *t, const uint8_t *from, uint64_t hash) {
+uint8_t *group_table_new_group(group_table *t, const group_find *f, uint32_t i) {
     const row_layout *l = t->shape->layout;
     uint8_t *row = arena_rows_new(&t->rows);
     memcpy(row, l->blank, l->stride);
-    memcpy(row + l->key_begin, from + l->key_begin, l->key_end - l->key_begin);
-    row_set_header(row, hash);
-    for (uint32_t i = 0; i < l->n_views && l->view_fields[i] < t->shape->n_keys; i++) {
-        view *v = (view *)(void *)(row + l->fields[l->view_fields[i]].offset);
+    row_set_header(row, f->hashes[i]);
+    size_t bytes = f->form == KEY_VIEW ? sizeof(view) : f->form == KEY_WORD ? sizeof(uint64_t) : l->key_end - l->key_begin;
+    memcpy(row + l->key_begin, find_key(f, f->form, i), bytes);
+    for (uint32_t k = 0; k < l->n_views && l->view_fields[k] < t->shape->n_keys; k++) {
+        view *v = (view *)(void *)(row + l->fields[l->view_fields[k]].offset);
         if (v->size <= VIEW_SMALL_MAX) continue;
         uint8_t *kept = arena_rows_bytes(&t->rows, v->size);
         memcpy(kept, v->data, v->size);
@@ -157,82 +87,161 @@ static uint8_t *new_group(group_table *t, const uint8_t *from, uint64_t hash) {
     return row;
 }
 
-/* Bytes of heap that the keys of n encoded rows could need. */
-static size_t long_key_bytes(const group_table *t, const uint8_t *const *rows, uint32_t n) {
+static inline uint32_t long_bytes(const view *v) { return v->size > VIEW_SMALL_MAX ? (v->size + 7u) & ~7u : 0; }
+
+/* How many of the rows make one step, and the bytes of heap their keys could need. */
+static uint32_t step_rows(const group_table *t, const group_find *f, size_t *bytes) {
     const row_layout *l = t->shape->layout;
-    if (!l->keys_have_views) return 0;
-    size_t bytes = 0;
-    for (uint32_t k = 0; k < l->n_views && l->view_fields[k] < t->shape->n_keys; k++) {
-        uint32_t offset = l->fields[l->view_fields[k]].offset;
-        for (uint32_t i = 0; i < n; i++) {
-            uint32_t size = ((const view *)(const void *)(rows[i] + offset))->size;
-            bytes += size > VIEW_SMALL_MAX ? (size + 7u) & ~7u : 0;
-        }
+    *bytes = 0;
+    if (!l->keys_have_views) return f->n;
+    for (uint32_t i = 0; i < f->n; i++) {
+        size_t more = 0;
+        if (f->form == KEY_VIEW) more = long_bytes((const view *)(const void *)find_key(f, KEY_VIEW, i));
+        else
+            for (uint32_t k = 0; k < l->n_views && l->view_fields[k] < t->shape->n_keys; k++)
+                more += long_bytes((const view *)(const void *)(f->rows[i] + l->fields[l->view_fields[k]].offset));
+        if (i && *bytes + more > step_key_bytes_max) return i;
+        *bytes += more;
     }
-    return bytes;
+    return f->n;
 }
 
-/* The groups of n encoded rows, made where there are none. */
-static tw_status find_groups(group_table *t, const uint8_t *const *rows, const uint64_t *hashes, uint32_t n,
-                             uint8_t **groups, tw_error *err) {
-    if (!slots_reserve(t, n) || !arena_rows_reserve(&t->rows, n, long_key_bytes(t, rows, n)))
-        return error_set(err, TW_ERR_MEMORY, "run.memory is too small for a table of groups");
-    uint64_t *slots = slots_of(t), mask = t->mask;
+static void find_each(group_table *t, const group_find *f, uint8_t **groups) {
     const row_layout *l = t->shape->layout;
-    for (uint32_t i = 0; i < n; i++) __builtin_prefetch(&slots[hashes[i] & mask]);
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t slot = slots[hashes[i] & mask];
-        if (slot) __builtin_prefetch((const void *)(uintptr_t)(slot & POINTER_MASK));
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t hash = hashes[i], tag = tag_of(hash), at = hash & mask;
-        for (;; at = (at + 1) & mask) {
-            uint64_t slot = slots[at];
-            if (!slot) {
-                groups[i] = new_group(t, rows[i], hash);
-                slots[at] = tag | (uint64_t)(uintptr_t)groups[i];
-                break;
-            }
-            if ((slot & ~POINTER_MASK) != tag) continue;
-            uint8_t *row = (uint8_t *)(uintptr_t)(slot & POINTER_MASK);
-            if (row_header(row) != hash || !keys_equal(l, row, rows[i])) continue;
-            groups[i] = row;
-            break;
-        }
-    }
-    return TW_OK;
+    uint32_t whole = (l->key_end - l->key_begin) / 8;
+    if (f->form == KEY_VIEW) find_loop(t, f, KEY_VIEW, 2, groups);
+    else if (f->form == KEY_WORD) find_loop(t, f, KEY_WORD, 1, groups);
+    else if (whole == 0) find_loop(t, f, KEY_ENCODED, 0, groups);
+    else if (whole == 1) find_loop(t, f, KEY_ENCODED, 1, groups);
+    else if (whole == 2) find_loop(t, f, KEY_ENCODED, 2, groups);
+    else if (whole == 3) find_loop(t, f, KEY_ENCODED, 3, groups);
+    else if (whole == 4) find_loop(t, f, KEY_ENCODED, 4, groups);
+    else find_loop(t, f, KEY_ENCODED, whole, groups);
 }
 
-tw_status group_table_add(group_table *t, const column *columns, const uint64_t *hashes, uint32_t first, uint32_t n,
-                          uint64_t position, tw_error *err) {
+/* The groups of the first f->n rows, made where there are none; lowers f->n to a step. False: there is no room. */
+static bool find_groups(group_table *t, group_find *f, uint8_t **groups) {
+    if (t->rows.n && (group_table_bytes(t) >= t->bytes_max || t->rows.n >= t->groups_max)) {
+        t->rows.refusal = TW_ERR_MEMORY;
+        return false;
+    }
+    size_t key_bytes;
+    uint32_t n = f->n = step_rows(t, f, &key_bytes);
+    if (!slots_reserve(t, n) || !arena_rows_reserve(&t->rows, n, key_bytes)) return false;
+    if (t->shape->n_keys == 0) f->n = 1; /* one group has them all */
+    find_each(t, f, groups);
+    for (; f->n < n; f->n++) groups[f->n] = groups[0];
+    return true;
+}
+
+/* ---- adding ---- */
+
+static bool is_plain(const group_shape *s, const column *c, key_form *form) {
+    if (s->n_keys != 1 || c->valid) return false;
+    switch (c->type->kind) {
+    case TYPE_STRING:
+    case TYPE_BINARY: *form = KEY_VIEW; return true;
+    case TYPE_INT64:
+    case TYPE_TIMESTAMP: *form = KEY_WORD; return true;
+    default: return false;
+    }
+}
+
+static bool encode_keys(group_table *t, const column *columns, uint32_t first, uint32_t n) {
     const group_shape *s = t->shape;
-    uint8_t *groups[GROUP_STEP];
     uint32_t selection[GROUP_STEP];
     for (uint32_t i = 0; i < n; i++) selection[i] = first + i;
-    if (s->n_keys) rows_encode(s->key_layout, columns, selection, n, t->scratch_rows, NULL);
-    TRY(find_groups(t, (const uint8_t *const *)t->scratch_rows, hashes + first, n, groups, err));
-    for (uint32_t i = 0; i < s->n_aggregates; i++) {
-        const aggregate *a = &s->aggregates[i];
-        aggregate_input in = {.groups = groups,
-                              .first = first,
-                              .n = n,
-                              .column = a->input ? &columns[a->column] : NULL,
-                              .position = position,
-                              .arena = &t->rows};
-        TRY(a->add(a, &in, err));
+    uint8_t *heap = NULL;
+    if (s->keys_need_heap) {
+        size_t bytes = rows_heap_bytes(s->key_layout, columns, selection, n, NULL);
+        if (!t->scratch_heap || t->scratch_heap->size < bytes) {
+            buffer_unref(t->scratch_heap);
+            t->scratch_heap = arena_rows_buffer(&t->rows, bytes + bytes / 2);
+        }
+        if (!t->scratch_heap) return false;
+        heap = t->scratch_heap->data;
+    }
+    rows_encode(s->key_layout, columns, selection, n, t->scratch_rows, heap ? &heap : NULL);
+    return true;
+}
+
+/* TW_END instead of a mere refusal; a spill that failed is an error. */
+static tw_status full(const group_table *t) {
+    return t->rows.refusal == TW_ERR_MEMORY ? TW_END : t->rows.refusal;
+}
+
+static tw_status add_to_aggregates(group_table *t, const group_input *in, uint8_t *const *groups, uint32_t n,
+                                   group_progress *p, tw_error *err) {
+    for (; p->aggregate < t->shape->n_aggregates; p->aggregate++, p->row = 0) {
+        const aggregate *a = &t->shape->aggregates[p->aggregate];
+        if ((a->kind == AGGREGATE_COUNT_DISTINCT) != (in->tags != NULL)) continue;
+        aggregate_input rows = {.groups = groups + p->row,
+                                .first = p->rows + p->row,
+                                .n = n - p->row,
+                                .column = in->tags ? in->tags : a->input ? &in->columns[a->column] : NULL,
+                                .position = in->position,
+                                .arena = &t->rows};
+        tw_status status = a->add(a, &rows, err);
+        p->row += rows.done;
+        if (status != TW_OK) return status == TW_ERR_MEMORY ? TW_END : status;
     }
     return TW_OK;
 }
 
-tw_status group_table_merge(group_table *t, const uint8_t *const *rows, uint32_t n, tw_error *err) {
-    const group_shape *s = t->shape;
-    uint8_t *groups[GROUP_STEP];
-    uint64_t hashes[GROUP_STEP];
-    for (uint32_t i = 0; i < n; i++) hashes[i] = row_header(rows[i]);
-    TRY(find_groups(t, rows, hashes, n, groups, err));
-    for (uint32_t i = 0; i < s->n_aggregates; i++) {
-        const aggregate *a = &s->aggregates[i];
-        for (uint32_t k = 0; k < n; k++) TRY(a->merge(a, groups[k], rows[k], &t->rows, err));
+tw_status group_table_add(group_table *t, const group_input *in, group_progress *p, tw_error *err) {
+    t->rows.err = err;
+    while (p->rows < in->n) {
+        uint8_t *groups[GROUP_STEP];
+        uint32_t left = in->n - p->rows;
+        group_find f = {.n = left < GROUP_STEP ? left : GROUP_STEP, .hashes = in->hashes + p->rows};
+        if (is_plain(t->shape, in->columns, &f.form)) {
+            size_t bytes = f.form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t);
+            f.keys = (const uint8_t *)in->columns[0].values + p->rows * bytes;
+        } else {
+            if (t->shape->n_keys && !encode_keys(t, in->columns, p->rows, f.n)) return full(t);
+            f.rows = (const uint8_t *const *)t->scratch_rows;
+        }
+        if (!find_groups(t, &f, groups)) return full(t);
+        TRY(add_to_aggregates(t, in, groups, f.n, p, err));
+        p->rows += f.n;
+        p->aggregate = 0;
+    }
+    return TW_OK;
+}
+
+/* ---- merging ---- */
+
+static tw_status merge_states(group_table *t, const uint8_t *const *rows, uint8_t *const *groups, uint32_t n,
+                              group_progress *p, tw_error *err) {
+    for (; p->aggregate < t->shape->n_aggregates; p->aggregate++, p->row = 0) {
+        const aggregate *a = &t->shape->aggregates[p->aggregate];
+        for (; p->row < n; p->row++) {
+            tw_status status = a->merge(a, groups[p->row], rows[p->row], &t->rows, err);
+            if (status != TW_OK) return status == TW_ERR_MEMORY ? TW_END : status;
+        }
+    }
+    return TW_OK;
+}
+
+tw_status group_table_merge(group_table *t, const uint8_t *rows, uint32_t n, group_progress *p, tw_error *err) {
+    t->rows.err = err;
+    size_t stride = t->shape->layout->stride;
+    while (p->rows < n) {
+        uint8_t *groups[GROUP_STEP];
+        const uint8_t *some[GROUP_STEP];
+        uint64_t hashes[GROUP_STEP + GROUP_HASHES_AHEAD];
+        uint32_t left = n - p->rows;
+        group_find f = {.form = KEY_ENCODED, .rows = some, .hashes = hashes, .n = left < GROUP_STEP ? left : GROUP_STEP};
+        for (uint32_t i = 0; i < f.n; i++) {
+            some[i] = rows + (p->rows + i) * stride;
+            hashes[i] = row_header(some[i]);
+        }
+        for (uint32_t i = f.n; i < f.n + GROUP_HASHES_AHEAD; i++)
+            hashes[i] = i < left ? row_header(rows + (p->rows + i) * stride) : 0;
+        if (!find_groups(t, &f, groups)) return full(t);
+        TRY(merge_states(t, some, groups, f.n, p, err));
+        p->rows += f.n;
+        p->aggregate = 0;
     }
     return TW_OK;
 }

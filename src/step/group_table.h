@@ -1,7 +1,7 @@
 /* group_table.h: groups by key: a hash table of rows that hold keys and aggregate states.
  *
  * Slots are 8 bytes: 16 bits of the hash and a pointer to a row that never moves, so growing rehashes
- * slots alone. Rows are found in groups of GROUP_STEP with their cache misses overlapped (Chen et al.,
+ * slots alone. While one row is compared, the lines of rows to come are on their way (Chen et al.,
  * "Improving Hash Join Performance through Prefetching", 2004). A hash is used from the top for
  * partitions, from the bottom for slots. Used by one thread at a time. */
 #ifndef STEP_GROUP_TABLE_H
@@ -9,12 +9,14 @@
 
 #include "step/aggregate.h"
 
-#define GROUP_STEP 512u
+#define GROUP_STEP 256u       /* rows that are found, then added */
+#define GROUP_HASHES_AHEAD 64u /* hashes behind the last that may be read, of any value */
 
 /* What all tables of a step share; immutable after planning. */
 typedef struct group_shape {
     row_layout *layout;     /* keys, then a binary field for each aggregate with a view; states in extra */
     row_layout *key_layout; /* the keys alone, at the same offsets */
+    bool keys_need_heap;    /* some keys cannot be encoded in place: lists, wide vectors */
     uint32_t n_keys;
     aggregate *aggregates;
     uint32_t n_aggregates;
@@ -29,21 +31,39 @@ typedef struct group_table {
     arena_rows rows;
     buffer *slots;
     uint64_t mask;
+    size_t bytes_max;       /* full when it would take more, */
+    uint64_t groups_max;    /* or has so many: then it must be emptied */
     uint8_t *scratch;       /* GROUP_STEP encoded keys */
     uint8_t **scratch_rows;
+    buffer *scratch_heap;
 } group_table;
 
-/* may_make_room: asks other states to spill before it refuses. */
-tw_status group_table_init(group_table *t, const group_shape *s, memory *m, bool may_make_room, tw_error *err);
+tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err);
 void group_table_destroy(group_table *t);
 void group_table_reset(group_table *t); /* no groups, least memory */
 static inline size_t group_table_bytes(const group_table *t) { return t->rows.bytes + (t->slots ? t->slots->capacity : 0); }
 
-/* Adds rows [first, first + n), n <= GROUP_STEP, of columns: keys first, then the aggregates' inputs.
- * TW_ERR_MEMORY: refused, and nothing was added; other errors are final. */
-tw_status group_table_add(group_table *t, const column *columns, const uint64_t *hashes, uint32_t first, uint32_t n,
-                          uint64_t position, tw_error *err);
-/* Merges n <= GROUP_STEP rows of another table (in a block). */
-tw_status group_table_merge(group_table *t, const uint8_t *const *rows, uint32_t n, tw_error *err);
+/* Rows of a batch. */
+typedef struct group_input {
+    const column *columns;  /* keys first, then the aggregates' inputs */
+    const uint64_t *hashes; /* n, and GROUP_HASHES_AHEAD more */
+    uint32_t n;
+    uint64_t position;      /* of row 0 */
+    const column *tags;     /* NULL: rows go to all aggregates but count_distinct. Else int32: each row counts
+                             * for the count_distinct of its tag, for nothing else */
+} group_input;
+
+/* How far an add or a merge has come; starts as zeros. */
+typedef struct group_progress {
+    uint32_t rows;      /* all of whose aggregates are done */
+    uint32_t aggregate; /* of the step after those: it and its rows that come next */
+    uint32_t row;
+} group_progress;
+
+/* Adds the rows from `progress` on. TW_END: the table is full; its groups must go to where they are merged and
+ * the table be reset, then the call is repeated. Other errors are final. */
+tw_status group_table_add(group_table *t, const group_input *in, group_progress *progress, tw_error *err);
+/* Merges n rows of other tables, which lie side by side, with the same meaning of TW_END. */
+tw_status group_table_merge(group_table *t, const uint8_t *rows, uint32_t n, group_progress *progress, tw_error *err);
 
 #endif

@@ -1,0 +1,187 @@
+#include "step/group_merge.h"
+
+#include <stdlib.h>
+
+/* Partitions of an exchange that wait for their turn. */
+typedef struct merge_work {
+    exchange *exchange;
+    bool owned; /* the exchange is freed with its last partition */
+    uint32_t partition, end, depth;
+    struct merge_work *next;
+} merge_work;
+
+struct group_merge {
+    group_store *store;
+    merge_work *work;      /* a stack: what was split again comes first */
+    group_table table;
+    bool open;             /* the first partition of the work is being merged, */
+    row_block *block;      /* this block of it, */
+    group_progress progress; /* so far */
+    exchange *parts;       /* the table was too small: its groups go here and are merged later */
+    size_t bytes;          /* of the partitions in the table */
+    struct flush_scratch *scratch;
+    bool merged;           /* the table holds groups to be given, from here on: */
+    uint32_t chunk, row;
+    buffer *heap;
+    tw_status failed;      /* for good */
+    tw_error error;
+};
+
+static void pop_work(group_merge *m) {
+    merge_work *w = m->work;
+    m->work = w->next;
+    if (w->owned) exchange_free(w->exchange);
+    free(w);
+}
+
+static tw_status push_work(group_merge *m, exchange *x, bool owned, uint32_t begin, uint32_t end, uint32_t depth, tw_error *err) {
+    merge_work *w = malloc(sizeof *w);
+    if (!w) return error_set(err, TW_ERR_MEMORY, "out of memory for groups");
+    *w = (merge_work){x, owned, begin, end, depth, m->work};
+    m->work = w;
+    return TW_OK;
+}
+
+void group_merge_free(group_merge *m) {
+    if (!m) return;
+    while (m->work) pop_work(m);
+    row_block_free(m->block);
+    exchange_free(m->parts);
+    buffer_unref(m->heap);
+    group_table_destroy(&m->table);
+    free(m->scratch);
+    free(m);
+}
+
+tw_status group_merge_open(group_store *s, uint64_t split, group_merge **out, tw_error *err) {
+    group_merge *m = calloc(1, sizeof *m);
+    if (!m) return error_set(err, TW_ERR_MEMORY, "out of memory for groups");
+    m->store = s;
+    m->scratch = flush_scratch_new();
+    tw_status status = m->scratch ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for groups");
+    if (status == TW_OK) status = group_table_init(&m->table, s->shape, s->run->memory, s->merged_bytes_max, err);
+    if (status == TW_OK) status = push_work(m, s->exchange, false, s->first_partition[split], s->first_partition[split + 1], 0, err);
+    if (status == TW_OK) *out = m;
+    else group_merge_free(m);
+    return status;
+}
+
+/* The table is full. */
+static tw_status overflow(group_merge *m, tw_error *err) {
+    group_store *s = m->store;
+    uint32_t depth = m->work->depth + 1;
+    if (depth > GROUP_DEPTH_MAX || m->table.rows.n < 2)
+        return error_set(err, TW_ERR_MEMORY, "run.memory is too small: what one group holds must fit in its share of it");
+    if (!m->parts)
+        TRY(exchange_create(s->run->memory, s->run->spill, s->shape->layout, GROUP_SUB_PARTITIONS, 0, &m->parts, err));
+    return group_table_flush(&m->table, m->parts, depth, m->scratch, err);
+}
+
+/* The partition has been read. */
+static tw_status close_partition(group_merge *m, tw_error *err) {
+    uint32_t depth = m->work->depth + 1;
+    m->open = false;
+    m->work->partition++;
+    if (!m->parts) return TW_OK;
+    TRY(group_table_flush(&m->table, m->parts, depth, m->scratch, err));
+    exchange_seal(m->parts);
+    TRY(push_work(m, m->parts, true, 0, GROUP_SUB_PARTITIONS, depth, err));
+    m->parts = NULL;
+    m->bytes = 0;
+    return TW_OK;
+}
+
+/* Sets m->open, unless there is nothing to be merged with what the table has: then m->merged. */
+static void open_partition(group_merge *m) {
+    while (m->work && m->work->partition == m->work->end) pop_work(m);
+    if (!m->work) {
+        m->merged = true;
+        return;
+    }
+    uint64_t more = exchange_partition_bytes(m->work->exchange, m->work->partition);
+    if (more == 0) m->work->partition++;
+    else if (m->table.rows.n && m->bytes + more > m->store->merged_bytes_max / 3) m->merged = true;
+    else m->open = true;
+    if (m->open) m->bytes += more;
+}
+
+static tw_status take_block(group_merge *m, tw_error *err) {
+    merge_work *w = m->work;
+    tw_status status = exchange_take(w->exchange, w->partition, &m->block, err);
+    m->progress = (group_progress){0};
+    return status;
+}
+
+static tw_status merge_block(group_merge *m, tw_error *err) {
+    tw_status status;
+    group_progress before = {.rows = UINT32_MAX};
+    while ((status = group_table_merge(&m->table, m->block->rows->data, m->block->n, &m->progress, err)) == TW_END) {
+        TRY(group_table_stuck(&before, &m->progress, err));
+        before = m->progress;
+        TRY(overflow(m, err));
+    }
+    TRY(status);
+    row_block_free(m->block);
+    m->block = NULL;
+    return run_cancelled(m->store->run) ? error_set(err, TW_ERR_CANCELLED, "interrupted") : TW_OK;
+}
+
+static tw_status fail_for_good(group_merge *m, tw_status status, const tw_error *err) {
+    m->failed = status;
+    if (err) m->error = *err;
+    return status;
+}
+
+/* Merges as many partitions as belong together into the table. An error of reading leaves all as it was. */
+static tw_status fill_table(group_merge *m, tw_error *err) {
+    while (!m->merged) {
+        tw_status status = TW_OK;
+        if (!m->open) {
+            open_partition(m);
+            continue;
+        }
+        status = take_block(m, err);
+        if (status == TW_OK) status = merge_block(m, err);
+        else if (status == TW_END) status = close_partition(m, err);
+        else return status;
+        if (status != TW_OK) return fail_for_good(m, status, err);
+    }
+    return TW_OK;
+}
+
+tw_status group_merge_rows(group_merge *m, uint32_t most, const uint8_t **rows, uint32_t *n, buffer **heap, tw_error *err) {
+    if (m->failed != TW_OK) {
+        if (err) *err = m->error;
+        return m->failed;
+    }
+    TRY(fill_table(m, err));
+    if (m->table.rows.n == 0) return TW_END;
+    if (!m->heap) TRY(arena_rows_heap(&m->table.rows, &m->heap, err));
+    *heap = m->heap;
+    *n = 0;
+    size_t stride = m->store->shape->layout->stride;
+    uint32_t row = m->row;
+    for (uint32_t chunk = m->chunk; chunk < m->table.rows.n_chunks && *n < most; chunk++, row = 0) {
+        uint8_t *base;
+        uint32_t count = arena_rows_chunk(&m->table.rows, chunk, &base);
+        for (; row < count && *n < most; row++) rows[(*n)++] = base + (size_t)row * stride;
+    }
+    return TW_OK;
+}
+
+void group_merge_advance(group_merge *m, uint32_t n) {
+    m->row += n;
+    while (m->chunk < m->table.rows.n_chunks) {
+        uint8_t *base;
+        uint32_t count = arena_rows_chunk(&m->table.rows, m->chunk, &base);
+        if (m->row < count) return;
+        m->row -= count;
+        m->chunk++;
+    }
+    buffer_unref(m->heap);
+    m->heap = NULL;
+    group_table_reset(&m->table);
+    m->merged = false;
+    m->chunk = m->row = 0;
+    m->bytes = 0;
+}

@@ -1,0 +1,130 @@
+#include "step/group_store.h"
+
+#include <stdlib.h>
+
+enum {
+    split_rows = 65536,          /* partitions are merged together up to about this many rows */
+    thin_check_groups = 65536,   /* a lane's table of this size must have earned its keep, */
+    thin_groups = 32768,         /* or it stays small enough for the cache */
+    flush_rows = 8192,
+};
+
+typedef struct flush_scratch {
+    const uint8_t *from[flush_rows];
+    uint32_t to[flush_rows];
+} flush_scratch;
+
+flush_scratch *flush_scratch_new(void) { return malloc(sizeof(flush_scratch)); }
+
+/* ---- the store ---- */
+
+tw_status group_store_start(group_store *s, run_context *run, uint32_t lane_tables, tw_error *err) {
+    s->run = run;
+    size_t state = memory_limit(run->memory) / 4 * 3;
+    s->table_bytes_max = state / (2 * (size_t)run->parallelism * lane_tables);
+    s->merged_bytes_max = state / 4 * 3 / run->parallelism;
+    return exchange_create(run->memory, run->spill, s->shape->layout, GROUP_PARTITIONS, 0, &s->exchange, err);
+}
+
+/* Neighbouring small partitions become one split, so that a small result is one batch. */
+tw_status group_store_seal(group_store *s, tw_error *err) {
+    exchange_seal(s->exchange);
+    s->first_partition = calloc(GROUP_PARTITIONS + 1, sizeof *s->first_partition);
+    if (!s->first_partition) return error_set(err, TW_ERR_MEMORY, "out of memory for groups");
+    uint64_t rows = 0, bytes = 0;
+    for (uint32_t p = 0; p < GROUP_PARTITIONS; p++) {
+        uint64_t more = exchange_rows(s->exchange, p), more_bytes = exchange_partition_bytes(s->exchange, p);
+        s->rows += more;
+        if (more == 0) continue;
+        if (s->n_splits == 0 || rows + more > split_rows || bytes + more_bytes > s->merged_bytes_max / 3) {
+            s->first_partition[s->n_splits++] = p;
+            rows = bytes = 0;
+        }
+        rows += more;
+        bytes += more_bytes;
+    }
+    s->first_partition[s->n_splits] = GROUP_PARTITIONS;
+    return TW_OK;
+}
+
+void group_store_clear(group_store *s) {
+    exchange_free(s->exchange);
+    group_shape_free(s->shape);
+    free(s->first_partition);
+    *s = (group_store){0};
+}
+
+/* ---- flushing ---- */
+
+/* Eight bits first, then six each time. */
+static uint32_t partition_of(uint64_t hash, uint32_t depth) {
+    if (depth == 0) return (uint32_t)(hash >> 56);
+    return (uint32_t)(hash >> (56 - 6 * depth)) % GROUP_SUB_PARTITIONS;
+}
+
+tw_status group_table_flush(group_table *t, exchange *to, uint32_t depth, flush_scratch *scratch, tw_error *err) {
+    const arena_rows *rows = &t->rows;
+    size_t stride = t->shape->layout->stride;
+    uint32_t n = 0;
+    for (uint32_t c = 0; c < rows->n_chunks; c++) {
+        uint8_t *row;
+        uint32_t count = arena_rows_chunk(rows, c, &row);
+        for (uint32_t i = 0; i < count; i++, row += stride) {
+            scratch->from[n] = row;
+            scratch->to[n] = partition_of(row_header(row), depth);
+            if (++n < flush_rows) continue;
+            TRY(exchange_append_rows(to, scratch->from, n, scratch->to, err));
+            n = 0;
+        }
+    }
+    if (n) TRY(exchange_append_rows(to, scratch->from, n, scratch->to, err));
+    group_table_reset(t);
+    return TW_OK;
+}
+
+tw_status group_table_stuck(const group_progress *before, const group_progress *now, tw_error *err) {
+    if (memcmp(before, now, sizeof *now) != 0) return TW_OK;
+    return error_set(err, TW_ERR_MEMORY, "run.memory is too small: what one group holds must fit in its share of it");
+}
+
+/* ---- lanes ---- */
+
+tw_status group_lane_init(group_lane *l, group_store *s, tw_error *err) {
+    *l = (group_lane){.store = s};
+    TRY(group_table_init(&l->table, s->shape, s->run->memory, s->table_bytes_max, err));
+    l->scratch = flush_scratch_new();
+    if (l->scratch) return TW_OK;
+    group_lane_clear(l);
+    return error_set(err, TW_ERR_MEMORY, "out of memory for groups");
+}
+
+void group_lane_clear(group_lane *l) {
+    if (l->store) group_table_destroy(&l->table);
+    free(l->scratch);
+    *l = (group_lane){0};
+}
+
+tw_status group_lane_flush(group_lane *l, tw_error *err) {
+    uint64_t groups = l->table.rows.n;
+    if (groups >= thin_groups / 2) l->thin = l->rows_since_flush < groups * 2;
+    l->table.groups_max = l->thin ? thin_groups : UINT64_MAX;
+    l->rows_since_flush = 0;
+    return group_table_flush(&l->table, l->store->exchange, 0, l->scratch, err);
+}
+
+tw_status group_lane_add(group_lane *l, const group_input *in, tw_error *err) {
+    group_progress progress = {0}, before = {.rows = UINT32_MAX};
+    for (;;) {
+        uint32_t begin = progress.rows;
+        tw_status status = group_table_add(&l->table, in, &progress, err);
+        l->rows_since_flush += progress.rows - begin;
+        if (status == TW_OK) break;
+        if (status != TW_END) return status;
+        TRY(group_table_stuck(&before, &progress, err));
+        before = progress;
+        TRY(group_lane_flush(l, err));
+    }
+    uint64_t groups = l->table.rows.n;
+    bool useless = groups >= thin_check_groups && l->rows_since_flush < groups * 2;
+    return useless ? group_lane_flush(l, err) : TW_OK;
+}
