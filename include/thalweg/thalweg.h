@@ -94,7 +94,7 @@ typedef struct tw_summary {
     size_t n_steps;
     const tw_step_summary *steps;
 } tw_summary;
-/* After tw_job_result. NULL before. */
+/* After tw_job_result. NULL before, and when there was no memory for it. */
 TW_API const tw_summary *tw_job_summary(const tw_job *job);
 /* The same as one JSON object, without a newline at its end. */
 TW_API tw_status tw_job_summary_json(const tw_job *job, char **out, tw_error *err);

@@ -20,7 +20,7 @@ struct tw_job {
     plan *plan;
     run *run;
     run_options options;
-    bool checked, resulted;
+    bool checked, resulted, summarized;
     tw_status outcome;
     tw_error outcome_error;
     summary summary;
@@ -182,7 +182,7 @@ tw_status tw_job_start(tw_job *j, tw_error *err) {
     j->outcome = status;
     j->resulted = true;
     run_figures none = {.parallelism = j->options.parallelism};
-    if (summary_make(&j->summary, j->plan, &none, status, &j->outcome_error) != TW_OK) return no_memory(err);
+    j->summarized = summary_make(&j->summary, j->plan, &none, status, &j->outcome_error) == TW_OK;
     if (err) *err = j->outcome_error;
     return status;
 }
@@ -213,17 +213,18 @@ tw_status tw_job_result(tw_job *j, tw_error *err) {
         j->resulted = true;
         run_figures f;
         run_get_figures(j->run, &f);
-        tw_status status = summary_make(&j->summary, j->plan, &f, j->outcome, &j->outcome_error);
-        if (status != TW_OK && j->outcome == TW_OK) return no_memory(err);
+        /* Outputs are visible by now: whether there is memory for figures changes nothing. */
+        j->summarized = summary_make(&j->summary, j->plan, &f, j->outcome, &j->outcome_error) == TW_OK;
     }
     if (err && j->outcome != TW_OK) *err = j->outcome_error;
     return j->outcome;
 }
 
-const tw_summary *tw_job_summary(const tw_job *j) { return j->resulted ? &j->summary.shown : NULL; }
+const tw_summary *tw_job_summary(const tw_job *j) { return j->summarized ? &j->summary.shown : NULL; }
 
 tw_status tw_job_summary_json(const tw_job *j, char **out, tw_error *err) {
     if (!j->resulted) return error_set(err, TW_ERR_JOB, "the job has not ended");
+    if (!j->summarized) return no_memory(err);
     *out = summary_json(&j->summary.shown);
     return *out ? TW_OK : no_memory(err);
 }

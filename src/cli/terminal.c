@@ -7,31 +7,32 @@
 
 #include "cli/cli.h"
 
-/* A message is one line, whatever is in it. */
-static void put_line(struct text *t) {
-    for (size_t i = 0; i < t->length; i++)
-        if ((unsigned char)t->bytes[i] < 0x20 || t->bytes[i] == 0x7f) t->bytes[i] = '?';
-    fprintf(stderr, "%s\n", text_string(t));
+/* A message is one line, whatever is in it; it needs no memory, as there may be none. */
+static void put_line(const char *words) {
+    char line[2048];
+    size_t n = 0;
+    for (; words[n] && n < sizeof line - 1; n++)
+        line[n] = (unsigned char)words[n] < 0x20 || words[n] == 0x7f ? '?' : words[n];
+    line[n] = 0;
+    fprintf(stderr, "%s\n", line);
 }
 
 void say_error(const char *format, ...) {
-    struct text t = {0};
+    char line[2048] = "thalweg: error: ";
+    size_t n = strlen(line);
     va_list list;
     va_start(list, format);
-    text_append_string(&t, "thalweg: error: ");
-    text_vprintf(&t, format, list);
+    vsnprintf(line + n, sizeof line - n, format, list);
     va_end(list);
-    put_line(&t);
-    text_free(&t);
+    put_line(line);
 }
 
 void say_tw_error(const tw_error *err) {
-    struct text t = {0};
     if (err->line) {
-        text_printf(&t, "%s:%llu:%llu: error: %s", err->file, (unsigned long long)err->line,
-                    (unsigned long long)err->column, err->message);
-        put_line(&t);
-        text_free(&t);
+        char line[2048];
+        snprintf(line, sizeof line, "%s:%llu:%llu: error: %s", err->file, (unsigned long long)err->line,
+                 (unsigned long long)err->column, err->message);
+        put_line(line);
     } else if (err->file[0] && err->record) {
         say_error("%s: record %llu: %s", err->file, (unsigned long long)err->record, err->message);
     } else if (err->file[0]) {
