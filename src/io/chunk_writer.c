@@ -147,7 +147,7 @@ tw_status chunk_writer_end_split(chunk_writer *w, const batch_order *order, tw_e
 tw_status chunk_file_start(const chunk_target *target, buffer **bytes, size_t *size, bool no_rows, tw_error *err) {
     *bytes = NULL;
     *size = 0;
-    chunk_writer *w;
+    chunk_writer *w = NULL;
     TRY(chunk_writer_new(target, &w, err));
     chunk c = {0};
     tw_status status = byte_buffer_reserve(&w->open, 1, err);
