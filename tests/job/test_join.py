@@ -150,7 +150,8 @@ def test_a_build_side_larger_than_memory(thalweg, how):
         summary = thalweg.ok(plan, run_memory=memory, run_parallelism=2)
         outputs.append(sorted(thalweg.read("out.csv").splitlines()))
         if memory == "32MiB":
-            assert summary["spilled_bytes"] > 0
+            # For semi and anti the keys alone are kept, and those fit.
+            assert summary["spilled_bytes"] > 0 or how in ("semi", "anti")
             assert summary["peak_rss_bytes"] <= (32 + 64) * 2**20
     assert outputs[0] == outputs[1]
     oracle = Oracle()
