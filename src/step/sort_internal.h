@@ -24,7 +24,6 @@ typedef struct sort_level {
 typedef struct sort_range {
     sort_level *level;
     uint32_t partition;
-    bool stubborn; /* the samples could not cut it */
     uint64_t rows, bytes;
     const sort_sample *from, *to; /* splitters of some level; NULL: no bound */
     struct sort_range *next;

@@ -8,6 +8,10 @@ enum {
     count_more = 15,
     string_bytes_max = 14,
     string_bytes_min = 6, /* so many at least before the keys that follow get a share */
+    class_bits = 2,
+    class_before = 0,     /* the common bytes */
+    class_common = 1,
+    class_behind = 2,
 };
 
 bool sort_key_allowed(const type *t) { return t->kind != TYPE_VECTOR && !type_is_nested(t); }
@@ -33,20 +37,24 @@ static uint32_t string_share(const sort_key *keys, uint32_t n_keys, uint32_t fir
     return share < string_bytes_max ? share : string_bytes_max;
 }
 
-void sort_code_make(const sort_key *keys, uint32_t n_keys, uint32_t first_key, uint32_t offset,
-                    sort_code *out) {
+static void make(const sort_key *keys, uint32_t n_keys, uint32_t first_key, uint32_t offset,
+                 uint32_t common, sort_code *out) {
     uint32_t left = number_bits, k = first_key;
-    *out = (sort_code){.keys = keys, .n_keys = n_keys};
+    out->keys = keys;
+    out->n_keys = n_keys;
+    out->n = 0;
     for (; k < n_keys && out->n < SORT_PIECES_MAX; k++) {
         sort_piece p = {.key = k, .has_null_bit = true};
         if (type_is_view(keys[k].type)) {
-            if (left < 1 + count_bits + 8) break;
-            p.bytes = string_share(keys, n_keys, k, left);
-            p.bits = 1 + count_bits + 8 * p.bytes;
-            if (k == first_key && offset) {
+            if (k == first_key) {
+                p.has_null_bit = !offset;
                 p.offset = offset;
-                p.has_null_bit = false;
+                p.common = common;
             }
+            uint32_t extra = p.common ? class_bits : 0;
+            if (left < 1 + extra + count_bits + 8) break;
+            p.bytes = string_share(keys, n_keys, k, left - extra);
+            p.bits = 1 + extra + count_bits + 8 * p.bytes;
         } else {
             p.bits = 1 + fixed_bits(keys[k].type);
             if (left < p.bits) break;
@@ -56,6 +64,23 @@ void sort_code_make(const sort_key *keys, uint32_t n_keys, uint32_t first_key, u
         out->pieces[out->n++] = p;
     }
     out->next_key = k;
+}
+
+void sort_code_make(const sort_key *keys, uint32_t n_keys, uint32_t first_key, uint32_t offset,
+                    sort_code *out) {
+    make(keys, n_keys, first_key, offset, 0, out);
+}
+
+void sort_code_make_common(const sort_key *keys, uint32_t n_keys, const uint8_t *common, uint32_t size,
+                           sort_code *out) {
+    memcpy(out->common, common, size);
+    make(keys, n_keys, 0, 0, size, out);
+}
+
+bool sort_code_is_fixed(const sort_code *c) {
+    for (uint32_t k = 0; k < c->n_keys; k++)
+        if (type_is_view(c->keys[k].type)) return false;
+    return c->next_key == c->n_keys;
 }
 
 /* The piece of a string that goes on after it; NULL: all strings ended. */
@@ -78,6 +103,10 @@ void sort_code_rest(const sort_code *c, sort_number number, uint32_t *key, uint3
     const sort_piece *p = piece_with_more(c, number);
     *key = p ? p->key : c->next_key;
     *offset = p ? p->offset + p->bytes : 0;
+    if (!p || !p->common) return;
+    uint32_t class = (uint32_t)(number >> (p->shift + p->bits - 1 - class_bits)) & 3;
+    if (c->keys[p->key].descending) class ^= 3;
+    if (class == class_common) *offset += p->common;
 }
 
 /* ---- values as numbers ---- */
@@ -171,6 +200,21 @@ static sort_number order_view_from(const uint8_t *at, const sort_piece *p, bool 
     return string_number(bytes, left, p->bytes, descending);
 }
 
+/* By its first bytes, or those behind what most have in common. */
+static sort_number order_view_common(const uint8_t *at, const sort_piece *p, const uint8_t *common,
+                                     bool descending) {
+    view v;
+    memcpy(&v, at, sizeof v);
+    const uint8_t *data = view_data(&v);
+    uint32_t size = v.size;
+    int order = memcmp(data, common, size < p->common ? size : p->common);
+    sort_number class = order > 0 ? class_behind : order < 0 || size < p->common ? class_before : class_common;
+    if (class == class_common) data += p->common, size -= p->common;
+    sort_number value = string_number(first_bytes(data, size), size, p->bytes, descending);
+    if (descending) class ^= 3;
+    return class << (8 * p->bytes + count_bits) | value;
+}
+
 static inline bool value_is_valid(const sort_values *v, size_t i) {
     if (v->bitmap) return v->bitmap[i >> 6] >> (i & 63) & 1;
     return !v->valid_byte || (v->valid_byte[i * v->step] >> v->valid_shift & 1);
@@ -191,7 +235,9 @@ static inline __attribute__((always_inline)) void encode_piece(const sort_code *
     const type *t = c->keys[p->key].type;
     bool descending = c->keys[p->key].descending;
     sort_number null = p->has_null_bit ? (sort_number)1 << (p->bits - 1) : 0;
-    if (p->offset) {
+    if (p->common) {
+        ENCODE_LOOP(order_view_common(at, p, c->common, descending))
+    } else if (p->offset) {
         ENCODE_LOOP(order_view_from(at, p, descending))
     } else if (p->bytes) {
         ENCODE_LOOP(order_view(at, p->bytes, descending))

@@ -37,11 +37,14 @@ typedef struct sort_piece {
     uint32_t bits;
     uint32_t shift;   /* of its lowest bit */
     uint32_t bytes;   /* of a string */
-    uint32_t offset;  /* of a string: bytes that an earlier code has taken; only of the first piece */
+    /* Only of the first piece, a string: bytes that an earlier code has taken; or bytes that most of the
+     * strings begin with, which are left out: 2 bits say whether this one stands before those that do,
+     * does, or stands behind them. */
+    uint32_t offset, common;
     bool has_null_bit;
 } sort_piece;
 
-enum { SORT_PIECES_MAX = 64 };
+enum { SORT_PIECES_MAX = 64, SORT_COMMON_MAX = 128 };
 
 typedef struct sort_code {
     const sort_key *keys;
@@ -49,12 +52,19 @@ typedef struct sort_code {
     uint32_t next_key; /* the first that has no piece; n_keys: none */
     uint32_t n;
     sort_piece pieces[SORT_PIECES_MAX];
+    uint8_t common[SORT_COMMON_MAX];
 } sort_code;
 
 /* A code for the keys from `first_key` on, of which (a string) `offset` bytes are known to be equal;
  * offset 0: nothing of it is known. The keys must outlive the code. */
 void sort_code_make(const sort_key *keys, uint32_t n_keys, uint32_t first_key, uint32_t offset,
                     sort_code *out);
+/* A code for all keys, the first of which is a string that mostly begins with these bytes, at most
+ * SORT_COMMON_MAX. */
+void sort_code_make_common(const sort_key *keys, uint32_t n_keys, const uint8_t *common, uint32_t size,
+                           sort_code *out);
+/* Whether every number is whole. */
+bool sort_code_is_fixed(const sort_code *c);
 /* Whether rows with this number have equal keys. */
 bool sort_code_is_whole(const sort_code *c, sort_number number);
 /* Where a code must go on for rows that all have this number, which is not whole. */

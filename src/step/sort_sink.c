@@ -177,7 +177,8 @@ tw_status sort_scatter_block(sort_state *s, const row_block *b, sort_level *into
         uint32_t n_unclear = sort_splitters_route(into->splitters, numbers, n, to, unclear);
         for (uint32_t k = 0; k < n_unclear; k++) {
             uint32_t i = unclear[k];
-            to[i] = sort_splitters_place(into->splitters, numbers[i], row_header(rows[i]), &o->rows, rows[i]);
+            const uint8_t *keys = sort_code_is_whole(&o->code, numbers[i]) ? NULL : rows[i];
+            to[i] = sort_splitters_place(into->splitters, to[i], row_header(rows[i]), &o->rows, keys);
         }
         TRY(sort_final(exchange_append_rows(into->x, rows, n, to, err)));
         if (run_cancelled(s->run)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
@@ -194,7 +195,7 @@ static void place_unclear(sort_state *s, sort_writer *w, const sort_level *into,
     for (uint32_t k = 0, n_picked = 0; k < n; k++) {
         uint32_t i = w->unclear[k];
         if (sort_code_is_whole(&o->code, w->numbers[i])) {
-            w->to[i] = sort_splitters_place(into->splitters, w->numbers[i], w->headers[i], &o->samples, NULL);
+            w->to[i] = sort_splitters_place(into->splitters, w->to[i], w->headers[i], &o->samples, NULL);
         } else {
             rows[n_picked] = w->key_rows + n_picked * stride;
             picked[n_picked++] = i;
@@ -202,8 +203,8 @@ static void place_unclear(sort_state *s, sort_writer *w, const sort_level *into,
         if (n_picked < unclear_rows && k + 1 < n) continue;
         rows_encode(s->sample_layout, w->keys, picked, n_picked, rows, NULL);
         for (uint32_t p = 0; p < n_picked; p++)
-            w->to[picked[p]] = sort_splitters_place(into->splitters, w->numbers[picked[p]],
-                                                    w->headers[picked[p]], &o->samples, rows[p]);
+            w->to[picked[p]] = sort_splitters_place(into->splitters, w->to[picked[p]], w->headers[picked[p]],
+                                                    &o->samples, rows[p]);
         n_picked = 0;
     }
 }
@@ -293,6 +294,7 @@ static tw_status cut_stage(sort_state *s, tw_error *err) {
     pthread_mutex_lock(&s->lock);
     while (s->staging) pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
+    sort_samples_choose_code(&s->samples, &s->order);
     sort_splitters *splitters;
     sort_level *ranges;
     tw_status status = sort_samples_split(&s->samples, NULL, NULL, s->ranges_max, &splitters, err);
@@ -306,26 +308,45 @@ static tw_status cut_stage(sort_state *s, tw_error *err) {
     return move_stage(s, ranges, err);
 }
 
-/* *ranges: NULL when the rows went to the stage. */
-static tw_status push_to_stage(sort_state *s, sort_writer *w, uint32_t n, sort_level **ranges, tw_error *err) {
+/* *ranges: those there are by now; NULL: the caller may write to the stage, and calls leave_stage. */
+static tw_status enter_stage(sort_state *s, sort_level **ranges, tw_error *err) {
     pthread_mutex_lock(&s->lock);
     while (s->cutting && !s->failed && !atomic_load(&s->ranges)) pthread_cond_wait(&s->changed, &s->lock);
     *ranges = atomic_load(&s->ranges);
     bool failed = s->failed;
     if (!*ranges && !failed) s->staging++;
     pthread_mutex_unlock(&s->lock);
-    if (failed) return error_set(err, TW_ERR_INTERNAL, "a sort that has failed goes on");
-    if (*ranges) return TW_OK;
-    memset(w->to, 0, n * sizeof *w->to);
-    tw_status status = exchange_append(s->stage->x, w->fields, n, w->to, w->headers, NULL, 0, err);
-    bool full = status == TW_OK && exchange_partition_bytes(s->stage->x, 0) >= s->stage_bytes_max;
+    return failed ? error_set(err, TW_ERR_INTERNAL, "a sort that has failed goes on") : TW_OK;
+}
+
+static tw_status leave_stage(sort_state *s, bool full, tw_error *err) {
     pthread_mutex_lock(&s->lock);
     bool mine = full && !s->cutting;
     s->cutting |= mine;
     if (--s->staging == 0) pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    if (status != TW_OK) return set_failed(s, sort_final(status));
     return mine ? cut_stage(s, err) : TW_OK;
+}
+
+static tw_status number_rows(sort_state *s, sort_writer *w, uint64_t position, const batch *b, tw_error *err) {
+    sort_values_of_columns(s->keys, s->n_keys, b->columns, w->values);
+    sort_code_encode(&s->order.code, w->values, b->rows, w->numbers);
+    return sort_samples_add(&s->samples, position, w->keys, w->numbers, b->rows, err);
+}
+
+static tw_status push_to_stage(sort_state *s, sort_writer *w, uint64_t position, const batch *b, tw_error *err) {
+    tw_status status = number_rows(s, w, position, b, err);
+    if (status != TW_OK) {
+        leave_stage(s, false, err);
+        return status;
+    }
+    memset(w->to, 0, b->rows * sizeof *w->to);
+    status = exchange_append(s->stage->x, w->fields, b->rows, w->to, w->headers, NULL, 0, err);
+    if (status != TW_OK) {
+        leave_stage(s, false, err);
+        return set_failed(s, sort_final(status));
+    }
+    return leave_stage(s, exchange_partition_bytes(s->stage->x, 0) >= s->stage_bytes_max, err);
 }
 
 static tw_status sort_push(sink_writer *writer, const batch_order *order, batch *b, tw_error *err) {
@@ -336,12 +357,11 @@ static tw_status sort_push(sink_writer *writer, const batch_order *order, batch 
     for (uint32_t f = 0; f < s->layout->n; f++) w->fields[f] = b->columns[s->columns[f]];
     for (uint32_t k = 0; k < s->n_keys; k++) w->keys[k] = b->columns[s->keys[k].column];
     for (uint32_t i = 0; i < b->rows; i++) w->headers[i] = order->position + i;
-    sort_values_of_columns(s->keys, s->n_keys, b->columns, w->values);
-    sort_code_encode(&s->order.code, w->values, b->rows, w->numbers);
-    TRY(sort_samples_add(&s->samples, order->position, w->keys, w->numbers, b->rows, err));
     sort_level *ranges = atomic_load_explicit(&s->ranges, memory_order_acquire);
-    if (!ranges) TRY(push_to_stage(s, w, b->rows, &ranges, err));
-    return ranges ? push_to_ranges(s, w, ranges, b->rows, err) : TW_OK;
+    if (!ranges) TRY(enter_stage(s, &ranges, err));
+    if (!ranges) return push_to_stage(s, w, order->position, b, err);
+    TRY(number_rows(s, w, order->position, b, err));
+    return push_to_ranges(s, w, ranges, b->rows, err);
 }
 
 /* ---- the end ---- */
@@ -349,7 +369,10 @@ static tw_status sort_push(sink_writer *writer, const batch_order *order, batch 
 static tw_status sort_finish(sink *self, tw_error *err) {
     sort_state *s = of_sink(self);
     sort_level *ranges = atomic_load(&s->ranges);
-    if (!ranges) ranges = s->stage;
+    if (!ranges) {
+        sort_samples_choose_code(&s->samples, &s->order);
+        ranges = s->stage;
+    }
     exchange_seal(ranges->x);
     return sort_list_ranges(ranges, NULL, &s->first, err);
 }

@@ -72,17 +72,17 @@ static tw_status split_by_blocks(sort_state *s, const sort_range *r, uint32_t n_
     return status;
 }
 
+/* From the samples, as long as there are enough between the range's bounds. Cut strings may all be on one
+ * side of the rows; then the bounds close in, until there are not. */
 static tw_status split(sort_state *s, const sort_range *r, sort_splitters **out, tw_error *err) {
     uint64_t bytes = r->bytes + r->rows * row_overhead;
     uint64_t piece = s->range_bytes_max / 2 < cut_bytes ? s->range_bytes_max / 2 : cut_bytes;
     uint64_t wanted = bytes / piece + 1;
     uint32_t n = wanted < s->ranges_max ? (uint32_t)wanted : s->ranges_max;
-    if (!r->stubborn) {
-        TRY(sort_samples_split(&s->samples, r->from, r->to, n, out, err));
-        uint32_t got = sort_splitters_ranges(*out);
-        if (got == n || got >= ranges_few) return TW_OK;
-        sort_splitters_free(*out);
-    }
+    TRY(sort_samples_split(&s->samples, r->from, r->to, n, out, err));
+    uint32_t got = sort_splitters_ranges(*out);
+    if (got == n || got >= ranges_few) return TW_OK;
+    sort_splitters_free(*out);
     return split_by_blocks(s, r, n, out, err);
 }
 
@@ -142,7 +142,6 @@ tw_status sort_list_ranges(sort_level *level, const sort_range *whole, sort_rang
         r->bytes = exchange_partition_bytes(level->x, i);
         r->from = i ? sort_splitter(level->splitters, i - 1) : whole ? whole->from : NULL;
         r->to = i + 1 < level->n_ranges ? sort_splitter(level->splitters, i) : whole ? whole->to : NULL;
-        r->stubborn = whole && r->rows == whole->rows;
         *last = r;
         last = &r->next;
     }

@@ -7,6 +7,8 @@ enum {
     sampled_string_max = 256, /* a splitter may be any value, so a long one is cut */
     stride_bits_max = 4,
     search_rows = 8, /* searched side by side */
+    outliers = 64,   /* one in so many samples at each end need not begin as the others do */
+    common_min = 4,
 };
 
 static tw_status out_of_memory(tw_error *err) {
@@ -106,11 +108,11 @@ static tw_status insert(sort_samples *s, sort_sample item, tw_error *err) {
     return TW_OK;
 }
 
-/* The keys of one row of a batch; *out NULL when the number says all. */
-static tw_status encode_keys(const sort_order *o, const column *columns, uint32_t row, sort_number number,
-                             uint8_t **out, tw_error *err) {
+/* The keys of one row of a batch; *out NULL when numbers say all. */
+static tw_status encode_keys(const sort_order *o, const column *columns, uint32_t row, uint8_t **out,
+                             tw_error *err) {
     *out = NULL;
-    if (sort_code_is_whole(&o->code, number)) return TW_OK;
+    if (sort_code_is_fixed(&o->code)) return TW_OK;
     const row_layout *l = o->samples.layout;
     uint8_t *keys = calloc(1, l->stride);
     if (!keys) return out_of_memory(err);
@@ -130,7 +132,7 @@ tw_status sort_samples_add(sort_samples *s, uint64_t position, const column *col
     for (uint64_t i = mix(position) & (stride - 1); i < n && status == TW_OK; i += stride) {
         sort_sample item = {numbers[i], position + i, mix(~(position + i)), NULL};
         if (!passes(item.tag, stride_bits, level)) continue;
-        TRY(encode_keys(s->order, columns, (uint32_t)i, item.number, &item.row, err));
+        TRY(encode_keys(s->order, columns, (uint32_t)i, &item.row, err));
         pthread_mutex_lock(&s->lock);
         unsigned now = atomic_load_explicit(&s->level, memory_order_relaxed);
         if (passes(item.tag, level, now)) {
@@ -150,7 +152,7 @@ tw_status sort_samples_add_row(sort_samples *s, const uint8_t *row, tw_error *er
     sort_sample item = {.position = row_header(row)};
     sort_values_of_rows(&o->rows, o->n_keys, row, values);
     sort_code_encode(&o->code, values, 1, &item.number);
-    if (!sort_code_is_whole(&o->code, item.number)) {
+    if (!sort_code_is_fixed(&o->code)) {
         const row_layout *l = o->samples.layout;
         uint8_t *keys = malloc(l->stride);
         if (!keys) return out_of_memory(err);
@@ -192,6 +194,41 @@ static void sort_once(sort_samples *s) {
     s->sorted = true;
 }
 
+/* How many of the sorted samples have a first key: nulls are at the end. */
+static uint32_t count_first_valid(const sort_samples *s) {
+    uint32_t n = s->n;
+    while (n && !row_is_valid(s->order->samples.layout, s->items[n - 1].row, 0)) n--;
+    return n;
+}
+
+/* How many bytes the first strings of two samples begin with alike. */
+static uint32_t common_bytes(const sort_order *o, const sort_sample *a, const sort_sample *b, view *out) {
+    view x;
+    uint32_t at = o->samples.layout->fields[0].offset, n = 0;
+    memcpy(out, a->row + at, sizeof *out);
+    memcpy(&x, b->row + at, sizeof x);
+    uint32_t most = x.size < out->size ? x.size : out->size;
+    const uint8_t *left = view_data(out), *right = view_data(&x);
+    while (n < most && n < SORT_COMMON_MAX && left[n] == right[n]) n++;
+    return n;
+}
+
+void sort_samples_choose_code(sort_samples *s, sort_order *o) {
+    if (!s->n || !type_is_view(o->keys[0].type)) return;
+    sort_once(s);
+    uint32_t n = count_first_valid(s), tail = n / outliers;
+    if (!n) return;
+    view v;
+    uint32_t common = common_bytes(o, &s->items[tail], &s->items[n - 1 - tail], &v);
+    if (common < common_min) return;
+    sort_code_make_common(o->keys, o->n_keys, view_data(&v), common, &o->code);
+    sort_values values[SORT_KEYS_MAX];
+    for (uint32_t i = 0; i < s->n; i++) {
+        sort_values_of_rows(&o->samples, o->n_keys, s->items[i].row, values);
+        sort_code_encode(&o->code, values, 1, &s->items[i].number);
+    }
+}
+
 /* The first of the sorted samples that is not before `bound`. */
 static uint32_t find(const sort_samples *s, const sort_sample *bound) {
     uint32_t begin = 0, end = s->n;
@@ -215,6 +252,9 @@ struct sort_splitters {
     uint32_t n, half;
     uint64_t *words;
     sort_sample *items;
+    sort_number *numbers;  /* of the items, and */
+    uint64_t *positions;
+    uint32_t *same_end;    /* the first behind an item that has another number */
 };
 
 void sort_splitters_free(sort_splitters *s) {
@@ -222,6 +262,9 @@ void sort_splitters_free(sort_splitters *s) {
     free_rows(s->items, s->n);
     free(s->items);
     free(s->words);
+    free(s->numbers);
+    free(s->positions);
+    free(s->same_end);
     free(s);
 }
 
@@ -253,6 +296,11 @@ static void choose_words(sort_splitters *s) {
         s->shift = 64 - common;
     }
     for (uint32_t i = 0; i < size; i++) s->words[i] = i < s->n ? word_of(s, s->items[i].number) : UINT64_MAX;
+    for (uint32_t i = s->n; i-- > 0;) {
+        s->numbers[i] = s->items[i].number;
+        s->positions[i] = s->items[i].position;
+        s->same_end[i] = i + 1 < s->n && s->numbers[i + 1] == s->numbers[i] ? s->same_end[i + 1] : i + 1;
+    }
 }
 
 static tw_status splitters_new(const sort_order *o, const sort_sample *samples, uint32_t n_samples,
@@ -264,7 +312,10 @@ static tw_status splitters_new(const sort_order *o, const sort_sample *samples, 
     s->order = o;
     s->words = malloc(2 * ((size_t)n + 1) * sizeof *s->words);
     s->items = aligned_alloc(64, (n * sizeof *s->items + 64) & ~(size_t)63);
-    bool made = s->words && s->items;
+    s->numbers = aligned_alloc(64, (n * sizeof *s->numbers + 64) & ~(size_t)63);
+    s->positions = malloc((n + 1) * sizeof *s->positions);
+    s->same_end = malloc((n + 1) * sizeof *s->same_end);
+    bool made = s->words && s->items && s->numbers && s->positions && s->same_end;
     for (uint32_t i = 0; i < n && made; i++) {
         sort_sample item = samples[(uint64_t)(i + 1) * n_samples / n_ranges];
         if (item.row) item.row = copy_key_row(o->samples.layout, item.row), made = item.row;
@@ -289,12 +340,12 @@ tw_status sort_samples_split(sort_samples *s, const sort_sample *from, const sor
     return status;
 }
 
-/* The first splitter whose number is not below this one. */
-static uint32_t first_not_below(const sort_splitters *s, sort_number number) {
-    uint32_t begin = 0, end = s->n;
+/* The first splitter from `begin` on whose number is not below this one. */
+static uint32_t first_not_below(const sort_splitters *s, uint32_t begin, sort_number number) {
+    uint32_t end = s->n;
     while (begin < end) {
         uint32_t middle = (begin + end) / 2;
-        if (s->items[middle].number < number) begin = middle + 1;
+        if (s->numbers[middle] < number) begin = middle + 1;
         else end = middle;
     }
     return begin;
@@ -326,26 +377,24 @@ uint32_t sort_splitters_route(const sort_splitters *s, const sort_number *number
             for (uint32_t k = 0; k < some; k++) to[first + k] = search(s->words, s->half, word[k]);
         for (uint32_t k = 0; k < some; k++) {
             uint32_t i = first + k, at = to[i];
-            if (at < s->n && s->words[at] == word[k]) {
-                to[i] = at = first_not_below(s, numbers[i]);
-                if (at < s->n && s->items[at].number == numbers[i]) unclear[n_unclear++] = i;
-            }
+            if (at == s->n || s->words[at] != word[k]) continue;
+            if (s->numbers[at] < numbers[i]) to[i] = at = first_not_below(s, at + 1, numbers[i]);
+            if (at < s->n && s->numbers[at] == numbers[i]) unclear[n_unclear++] = i;
         }
     }
     return n_unclear;
 }
 
-uint32_t sort_splitters_place(const sort_splitters *s, sort_number number, uint64_t position,
+/* Of the splitters with the row's number, how many are not above it. */
+uint32_t sort_splitters_place(const sort_splitters *s, uint32_t to, uint64_t position,
                               const sort_place *place, const uint8_t *row) {
     const sort_order *o = s->order;
-    uint32_t begin = first_not_below(s, number), end = s->n;
-    /* How many splitters are not above the row; those from `end` on are. */
+    uint32_t begin = to, end = s->same_end[to];
     while (begin < end) {
         uint32_t middle = begin + (end - begin) / 2;
-        const sort_sample *item = &s->items[middle];
-        int order = item->number > number;
-        if (!order && item->row) order = sort_compare(o->keys, o->n_keys, 0, &o->samples, item->row, place, row);
-        if (!order) order = (item->position > position) - (item->position < position);
+        int order = 0;
+        if (row) order = sort_compare(o->keys, o->n_keys, 0, &o->samples, s->items[middle].row, place, row);
+        if (!order) order = (s->positions[middle] > position) - (s->positions[middle] < position);
         if (order <= 0) begin = middle + 1;
         else end = middle;
     }

@@ -8,7 +8,7 @@
 
 #include "step/sort_key.h"
 
-/* What all parts of one sort share; constant once it has started. */
+/* What all parts of one sort share; the code changes once, when the stage is cut. */
 typedef struct sort_order {
     const sort_key *keys;
     uint32_t n_keys;
@@ -21,7 +21,7 @@ typedef struct sort_sample {
     sort_number number;
     uint64_t position;
     uint64_t tag;  /* random: which half leaves when there are too many */
-    uint8_t *row;  /* its keys, with malloc, strings cut; NULL: the number is whole */
+    uint8_t *row;  /* its keys, with malloc, strings cut; NULL: all numbers are whole */
 } sort_sample;
 
 typedef struct sort_samples {
@@ -41,6 +41,10 @@ tw_status sort_samples_add(sort_samples *s, uint64_t position, const column *col
                            const sort_number *numbers, uint32_t n, tw_error *err);
 /* The same for rows that are encoded, all of which are taken. */
 tw_status sort_samples_add_row(sort_samples *s, const uint8_t *row, tw_error *err);
+/* Chooses a code for what has been sampled: long strings that begin alike go by what follows. Gives the
+ * samples their new numbers. Nobody else may be using the order. */
+void sort_samples_choose_code(sort_samples *s, sort_order *o);
+
 /* Splitters: range i holds the rows from splitter i - 1 on and before splitter i. Immutable. */
 typedef struct sort_splitters sort_splitters;
 
@@ -52,11 +56,11 @@ void sort_splitters_free(sort_splitters *s);
 uint32_t sort_splitters_ranges(const sort_splitters *s);
 const sort_sample *sort_splitter(const sort_splitters *s, uint32_t i);
 /* to[i]: the range of row i, by its number alone. Rows for which that is not enough are listed in
- * `unclear` (room for n), which sort_splitters_place then decides. Returns how many. */
+ * `unclear` (room for n), and sort_splitters_place decides from to[i]. Returns how many. */
 uint32_t sort_splitters_route(const sort_splitters *s, const sort_number *numbers, uint32_t n,
                               uint32_t *to, uint32_t *unclear);
-/* row: its keys, laid out as `place` says; not looked at when the number is whole. */
-uint32_t sort_splitters_place(const sort_splitters *s, sort_number number, uint64_t position,
+/* row: its keys, laid out as `place` says; NULL when the number is whole. */
+uint32_t sort_splitters_place(const sort_splitters *s, uint32_t to, uint64_t position,
                               const sort_place *place, const uint8_t *row);
 
 #endif
