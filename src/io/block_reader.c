@@ -100,13 +100,14 @@ static size_t next_end(const uint8_t *text, size_t at, size_t end, uint8_t quote
 /* Where the last record that is whole ends in [begin, end), `begin` being outside quotes; `begin` when
  * none is. `quoted` holds for `end`. */
 static size_t last_end(const uint8_t *text, size_t begin, size_t end, uint8_t quote, bool quoted) {
+    enum { STEP = 4096 };
     while (end > begin) {
-        size_t found = find_last_byte(text + begin, end - begin, '\n');
-        if (found == end - begin) return begin;
-        found += begin;
-        if (quote) quoted ^= count_byte(text + found, end - found, quote) & 1;
-        if (!quoted) return found + 1;
-        end = found;
+        size_t from = end - begin > STEP ? end - STEP : begin, n = end - from;
+        size_t found = find_last_byte(text + from, n, '\n');
+        size_t at = found == n ? from : from + found;
+        if (quote) quoted ^= count_byte(text + at, end - at, quote) & 1;
+        if (found < n && !quoted) return at + 1;
+        end = at;
     }
     return begin;
 }
