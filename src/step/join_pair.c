@@ -176,7 +176,10 @@ static void unread_block(join_pair *p) {
 
 static tw_status read_chunk(join_pair *p, uint64_t *rows, tw_error *err) {
     size_t bytes = 0;
-    for (row_block *b = p->chunk; b; b = b->next) *rows += b->n; /* an earlier call was refused later on */
+    for (row_block *b = p->chunk; b; b = b->next) { /* an earlier call was refused later on */
+        *rows += b->n;
+        bytes += row_block_bytes(b) + 2 * sizeof(uint64_t) * b->n;
+    }
     while (!p->hashed_ended && (p->role.whole || bytes < p->bytes_now)) {
         row_block *b;
         if (run_cancelled(p->run)) return error_set(err, TW_ERR_CANCELLED, "interrupted");

@@ -9,6 +9,7 @@
 /* Random tables against a join by nested lists. */
 
 static const char *const kinds[] = {"inner", "left", "right", "full", "semi", "anti"};
+enum { JOIN_LEFT_KIND = 1 };
 
 typedef struct shape {
     uint32_t left_rows, right_rows, n_keys, n_left, n_right; /* columns beside the keys */
@@ -17,6 +18,8 @@ typedef struct shape {
     uint32_t nulls;        /* of 100 */
     const type *payload;   /* of all columns; NULL: random */
     const type *key;       /* of the first key; NULL: random */
+    uint32_t text_bytes;   /* instead: columns of such texts */
+    size_t hog_bytes;      /* memory that somebody else takes when the left side has ended */
 } shape;
 
 static const type *random_key_type(uint64_t *seed) {
@@ -69,6 +72,22 @@ static void make_keys(uint64_t *seed, const shape *s, const type *t, uint32_t n,
     column_builder_free(b);
 }
 
+/* Long texts make many bytes of few rows; they are not copied to the output. */
+static void make_texts(uint64_t *seed, uint32_t n, uint32_t bytes, column *out) {
+    column_builder *b;
+    char *text = malloc(bytes);
+    memset(text, 'x', bytes);
+    MUST(column_builder_new(tables.memory, type_of(TYPE_STRING), &b, NULL));
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t number = draw(seed);
+        memcpy(text, &number, sizeof number);
+        MUST(column_builder_bytes(b, text, bytes, NULL));
+    }
+    MUST(column_builder_finish(b, out, NULL));
+    column_builder_free(b);
+    free(text);
+}
+
 static void make_tables(uint64_t *seed, const shape *s) {
     static const char *const key_names[] = {"k0", "k1", "k2"};
     static const char *const left_names[] = {"a0", "same", "a2"}, *const right_names[] = {"b0", "same", "b2"};
@@ -84,7 +103,8 @@ static void make_tables(uint64_t *seed, const shape *s) {
         }
         for (uint32_t i = 0; i < others; i++, c++) {
             names[c] = (side ? right_names : left_names)[i];
-            random_column(tables.memory, seed, s->payload ? s->payload : random_type(seed), n, &columns[c]);
+            if (s->text_bytes) make_texts(seed, n, s->text_bytes, &columns[c]);
+            else random_column(tables.memory, seed, s->payload ? s->payload : random_type(seed), n, &columns[c]);
         }
         table *t = table_add(side ? "right" : "left", names, columns, c, n);
         t->per_split = 1 + draw_below(seed, n + 1);
@@ -207,9 +227,10 @@ static void run_join(unsigned kind, uint32_t n_keys, const run_options *o, run_f
 static uint64_t check(uint64_t seed, const shape *s, unsigned kind, const run_options *o) {
     tables_begin();
     make_tables(&seed, s);
+    tables.hog_bytes = s->hog_bytes;
     bool wanted[table_columns_max];
     for (uint32_t c = 0; c < table_columns_max; c++) wanted[c] = draw_below(&seed, 4) > 0;
-    if (draw(&seed) & 1) tables.wanted = wanted;
+    if (!s->text_bytes && (draw(&seed) & 1)) tables.wanted = wanted;
     run_figures figures;
     run_join(kind, s->n_keys, o, &figures);
     assert_true(figures.peak_memory_bytes <= o->memory_bytes);
@@ -265,20 +286,76 @@ static void test_more_than_memory(void **state) {
     assert_true(spilled > 10 << 20);
 }
 
-/* One key is half of the rows, on one side or on both. */
+/* One key is a good part of the rows, of one side or of both: more than a pair may hold. */
 static void test_skew(void **state) {
     uint64_t spilled = 0;
-    for (uint64_t seed = 2000; seed < 2018; seed++) {
-        uint64_t s = seed;
-        shape t = {.left_rows = 9000, .right_rows = 9000, .n_keys = 1, .n_left = 1, .n_right = 1,
-                   .distinct = 9000, .nulls = seed % 3 ? 0 : 5, .payload = type_vector(200)};
-        if (seed % 3 != 0) t.left_skew = seed % 3 == 1 ? 10 : 50, t.left_rows = seed % 3 == 1 ? 3000 : 9000;
-        if (seed % 3 != 2) t.right_skew = 50;
-        if (seed % 3 == 1) t.right_rows = 4000;
+    for (uint64_t seed = 2000; seed < 2024; seed++) {
+        uint32_t share = seed / 6 % 3; /* left, right, both */
+        shape t = {.left_rows = 2000, .right_rows = 2000, .n_keys = 1, .n_left = 1, .n_right = 1,
+                   .distinct = 2000, .nulls = seed % 5 ? 0 : 5, .text_bytes = 5000,
+                   .left_skew = share != 1 ? 20 : 0, .right_skew = share != 0 ? 20 : 0};
         run_options o = {.parallelism = 2, .memory_bytes = (size_t)3 << 20};
-        spilled += check(seed, &t, draw_below(&s, 6), &o);
+        spilled += check(seed, &t, seed % 6, &o);
     }
-    assert_true(spilled > 25 << 20);
+    assert_true(spilled > 100 << 20);
+}
+
+/* Others take the memory that was there when the join made its plan. */
+static void test_refused_memory(void **state) {
+    uint64_t spilled = 0;
+    for (uint64_t seed = 5000; seed < 5036; seed++) {
+        shape t = {.left_rows = 2500, .right_rows = 2500, .n_keys = 1, .n_left = 1, .n_right = 1,
+                   .distinct = 2000, .text_bytes = 3000, .left_skew = seed / 6 % 2 * 10, .right_skew = seed / 6 % 2 * 10,
+                   .hog_bytes = (1300 + seed % 5 * 100) << 10};
+        run_options o = {.parallelism = 2, .memory_bytes = (size_t)3 << 20};
+        spilled += check(seed, &t, seed % 6, &o);
+    }
+    assert_true(spilled > 100 << 20);
+}
+
+/* So many rows that some share the 16 bits of the hash that a slot has, and not the key. */
+static void test_many_keys(void **state) {
+    static const type_kind keys[] = {TYPE_INT64, TYPE_DATE, TYPE_STRING, TYPE_FLOAT64};
+    for (uint64_t seed = 0; seed < COUNT_OF(keys); seed++) {
+        shape t = {.left_rows = 150000, .right_rows = 150000, .n_keys = 1, .n_right = 1, .distinct = 1000000,
+                   .key = type_of(keys[seed]), .payload = type_of(TYPE_INT32)};
+        run_options o = {.parallelism = 2, .memory_bytes = (size_t)256 << 20};
+        check(seed, &t, JOIN_LEFT_KIND, &o);
+    }
+}
+
+static void test_cancelled(void **state) {
+    run_options o = {.parallelism = 2, .memory_bytes = (size_t)16 << 20};
+    uint64_t seed = 1;
+    shape t = {.left_rows = 60000, .right_rows = 60000, .n_keys = 1, .n_left = 1, .n_right = 1, .distinct = 3,
+               .text_bytes = 500};
+    tables_begin();
+    make_tables(&seed, &t);
+    bool wanted[table_columns_max] = {false};
+    tables.wanted = wanted;
+    tables.cancel_after_ms = 100;
+    tw_error err = {0};
+    assert_int_equal(tables_run(&step_join, "flows:\n"
+                                            "  r: {source: {table: {name: right}}}\n"
+                                            "  main:\n"
+                                            "    source: {table: {name: left}}\n"
+                                            "    steps: [join: {with: r, on: [k0]}, join: {with: r, on: [k0]}]\n"
+                                            "    sink: collect\n",
+                                &o, NULL, &err),
+                     TW_ERR_CANCELLED);
+    tables_end();
+}
+
+/* Pairs of partitions that must be split again. */
+static void test_much_more_than_memory(void **state) {
+    uint64_t spilled = 0;
+    for (uint64_t seed = 4000; seed < 4006; seed++) {
+        shape t = {.left_rows = 9000, .right_rows = 9000, .n_keys = 1, .n_left = 1, .n_right = 1,
+                   .distinct = 6000, .nulls = seed % 2, .text_bytes = 6000};
+        run_options o = {.parallelism = 2, .memory_bytes = (size_t)3 << 20};
+        spilled += check(seed, &t, seed % 6, &o);
+    }
+    assert_true(spilled > 300 << 20);
 }
 
 /* Two and four lanes share what is spilled. */
@@ -414,7 +491,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types_of_keys), cmocka_unit_test(test_errors),  cmocka_unit_test(test_small_tables),
         cmocka_unit_test(test_chained),       cmocka_unit_test(test_skew),    cmocka_unit_test(test_more_than_memory),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_much_more_than_memory), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refused_memory), cmocka_unit_test(test_many_keys), cmocka_unit_test(test_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

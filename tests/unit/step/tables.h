@@ -31,6 +31,11 @@ static struct tables {
     uint64_t *hashes;          /* of the collected rows, sorted at the end */
     size_t n_hashes, capacity;
     uint32_t batch_rows_max;   /* the largest batch */
+    size_t hog_bytes;          /* state that the sink takes, piece by piece, from its second input on */
+    buffer *hogs[1024];
+    uint32_t n_hogs;
+    run_context *run;
+    int cancel_after_ms;       /* 0: never */
 } tables;
 
 static inline table *table_named(const char *name) {
@@ -111,6 +116,7 @@ static inline tw_status table_build(plan_builder *b, const args *a, source **out
 
 static inline tw_status collect_start(sink *self, run_context *context, uint32_t n, tw_error *err) {
     tables.batch_rows_max = context->batch_rows; /* sinks are started before workers */
+    tables.run = context;
     return TW_OK;
 }
 static inline tw_status collect_open(sink *self, sink_writer **out, tw_error *err) {
@@ -135,11 +141,27 @@ static inline void collect_hashes(const column *columns, uint32_t n_columns, uin
     pthread_mutex_unlock(&tables.lock);
     free(hashes);
 }
+/* Another piece of the memory that another step might want. */
+static inline void hog(void) {
+    enum { piece = 16 << 10 };
+    pthread_mutex_lock(&tables.lock);
+    if (tables.n_hogs < 1024 && tables.n_hogs * piece < tables.hog_bytes &&
+        memory_make_room(tables.run->memory, 2 * piece, NULL) == TW_OK) {
+        buffer *b = buffer_try(tables.run->memory, piece);
+        if (b) tables.hogs[tables.n_hogs++] = b;
+    }
+    pthread_mutex_unlock(&tables.lock);
+}
+static inline void release_hogs(void) {
+    while (tables.n_hogs) buffer_unref(tables.hogs[--tables.n_hogs]);
+}
+
 static inline tw_status collect_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
     if (b->rows == 0 || b->rows > tables.batch_rows_max) return error_set(err, TW_ERR_INTERNAL, "a batch of %u rows", b->rows);
     for (uint32_t c = 0; c < b->schema->n; c++)
         if (b->columns[c].rows != b->rows || b->columns[c].type != tables.out->fields[c].type)
             return error_set(err, TW_ERR_INTERNAL, "column %u is not what the schema says", c);
+    if (tables.hog_bytes && order->input > 0) hog();
     collect_hashes(b->columns, b->schema->n, b->rows);
     return TW_OK;
 }
@@ -152,7 +174,10 @@ static inline tw_status collect_finish(sink *self, tw_error *err) { return TW_OK
 static inline void collect_needs(sink *self, bool *needed) {
     for (uint32_t c = 0; c < tables.out->n; c++) needed[c] = !tables.wanted || tables.wanted[c];
 }
-static inline void collect_free(sink *self) { free(self); }
+static inline void collect_free(sink *self) {
+    release_hogs();
+    free(self);
+}
 
 static inline tw_status collect_build(plan_builder *b, const args *a, schema *s, sink **out, tw_error *err) {
     static const sink_class sink_calls = {.start = collect_start, .open = collect_open, .push = collect_push,
@@ -231,6 +256,7 @@ static inline tw_status tables_run(const step_descriptor *step, const char *text
     if (status == TW_OK && options) {
         status = run_start(p, options, &running, err);
         if (status == TW_OK) {
+            if (!run_wait(running, tables.cancel_after_ms ? tables.cancel_after_ms : -1)) run_cancel(running);
             run_wait(running, -1);
             status = run_result(running, err);
             if (figures) run_get_figures(running, figures);
