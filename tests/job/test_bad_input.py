@@ -50,7 +50,7 @@ RECORDS = [
     ("json-range", {"path": "in.json", "columns": COLUMNS}, b'{"a":1e99}\n{"a":3}\n', 1, "a", ["3"]),
     ("json-not-utf-8", {"path": "in.json", "columns": COLUMNS}, b'{"a":1,"b":"\xc3("}\n{"a":3}\n', 1, "UTF-8", ["3"]),
     ("json-too-deep", {"path": "in.json", "columns": COLUMNS}, b'{"a":1}\n{"a":' + b"[" * 100_000 + b"\n{\"a\":3}\n", 2, "", ["1", "3"]),
-    ("edges-text", {"path": "in.txt", "format": "edges"}, b"1 2\n3 four\n5 6\n", 2, "four", ["1", "5"]),
+    ("edges-text", {"path": "in.txt", "format": "edges", "columns": {"from": "int64", "to": "int64"}}, b"1 2\n3 four\n5 6\n", 2, "four", ["1", "5"]),
     ("edges-short", {"path": "in.txt", "format": "edges"}, b"1 2\n3\n5 6\n", 2, "", ["1", "5"]),
     ("libsvm-index", {"path": "in.libsvm"}, b"1 1:2\n1 x:3\n2 1:1\n", 2, "", ["1", "2"]),
 ]
@@ -60,24 +60,23 @@ IDS = [record[0] for record in RECORDS]
 @pytest.mark.parametrize("name,source,content,record,says,good", RECORDS, ids=IDS)
 def test_a_bad_record_fails_with_its_place(thalweg, name, source, content, record, says, good):
     thalweg.write(source["path"], content)
-    message = failure(thalweg, job(source))
+    message = failure(thalweg, sink_for(name, job(source)))
     assert source["path"] in message, message
     assert f"record {record}" in message, message
     assert says in message, message
 
 
-def first_column(source):
-    return {"libsvm": "label"}.get(source["path"].split(".")[-1], "from" if source.get("format") == "edges" else "a")
+def sink_for(name, plan):
+    """CSV has no place for sparse vectors."""
+    if name.startswith("libsvm"):
+        plan["sink"] = {"file": {"path": "out.libsvm"}}
+    return plan
 
 
 @pytest.mark.parametrize("name,source,content,record,says,good", RECORDS, ids=IDS)
 def test_a_bad_record_is_skipped_and_counted(thalweg, name, source, content, record, says, good):
     thalweg.write(source["path"], content)
-    steps = [] if name.startswith("libsvm") else [{"select": {"x": f"`{first_column(source)}`"}}]
-    plan = job(source, steps, on_bad_record="skip")
-    if name.startswith("libsvm"):
-        plan["sink"] = {"file": {"path": "out.libsvm"}}
-    summary = thalweg.ok(plan)
+    summary = thalweg.ok(sink_for(name, job(source, on_bad_record="skip")))
     assert summary["bad_records"] == 1
     if name.startswith("libsvm"):
         rows = [line.split()[0] for line in thalweg.read("out.libsvm").decode().splitlines()]
@@ -90,9 +89,7 @@ def test_a_bad_record_is_skipped_and_counted(thalweg, name, source, content, rec
 def test_a_bad_record_goes_to_the_dead_letter_file(thalweg, name, source, content, record, says, good):
     """It holds the record as it came, its place and the reason."""
     thalweg.write(source["path"], content)
-    plan = job(source, on_bad_record={"dead_letter": "dead.json"})
-    if name.startswith("libsvm"):
-        plan["sink"] = {"file": {"path": "out.libsvm"}}
+    plan = sink_for(name, job(source, on_bad_record={"dead_letter": "dead.json"}))
     assert thalweg.ok(plan)["bad_records"] == 1
     letters = [json.loads(line) for line in thalweg.read("dead.json").splitlines()]
     assert len(letters) == 1
@@ -141,9 +138,9 @@ EXPRESSIONS = [
     ("-9223372036854775807 - 1 - a", "overflow"),
     ("a * 9223372036854775807", "overflow"),
     ("int64(text)", "text"),
-    ("int32(a * 10000000000)", "range"),
+    ("int32(a * 10000000000)", "int32"),
     ("date(text)", "text"),
-    ("int64(1e300 * a)", "range"),
+    ("int64(1e300 * a)", "int64"),
 ]
 
 
@@ -341,11 +338,6 @@ def test_a_line_of_one_gigabyte_fits_in_plenty(thalweg):
         file.write(b"\n")
     plan = job({"path": "in.txt"}, [{"select": {"n": "length(line)"}}], memory="8GiB")
     assert thalweg.table(plan, types=[int]) == [(size,)]
-
-
-def test_a_bad_record_after_a_limit_is_never_seen(thalweg):
-    thalweg.write("in.csv", "a,b\n" + "1,x\n" * 10 + "bad,x\n")
-    thalweg.ok(job({"path": "in.csv", "columns": COLUMNS}, [{"limit": 5}]))
 
 
 def test_a_dead_letter_file_that_cannot_be_written(thalweg):
