@@ -118,7 +118,7 @@ static void step_by_step(void **state) {
     assert_int_equal(tw_job_set(job, "steps[1].sort=[-a]", &error), TW_OK);
     assert_int_equal(tw_job_check(job, &error), TW_OK);
     assert_int_equal(tw_job_errors(job), 0);
-    assert_false(tw_job_prints(job));
+    assert_false(tw_job_prints(job, NULL));
     char *plan = NULL;
     assert_int_equal(tw_job_explain(job, &plan, &error), TW_OK);
     assert_non_null(strstr(plan, "group"));
