@@ -33,7 +33,8 @@ static tw_status set_option(generate_options *o, const char *assignment, tw_erro
     const char *equals = strchr(assignment, '=');
     char name[64];
     size_t n = equals ? (size_t)(equals - assignment) : 0;
-    if (!equals || n >= sizeof name) return error_set(err, TW_ERR_JOB, "no option '%.60s' of generate %s", assignment, o->kind->name);
+    if (!equals || n >= sizeof name)
+        return error_set(err, TW_ERR_JOB, "generate %s has no option '%.60s'", o->kind->name, assignment);
     memcpy(name, assignment, n);
     name[n] = 0;
     for (size_t i = 0; i < n; i++)
@@ -44,7 +45,8 @@ static tw_status set_option(generate_options *o, const char *assignment, tw_erro
         nearest_try(&near, o->kind->options[i].name);
     }
     if (near.best)
-        return error_set(err, TW_ERR_JOB, "generate %s has no option '%s'; did you mean '%s'?", o->kind->name, name, near.best);
+        return error_set(err, TW_ERR_JOB, "generate %s has no option '%s'; did you mean '%s'?", o->kind->name, name,
+                         near.best);
     return error_set(err, TW_ERR_JOB, "generate %s has no option '%s'", o->kind->name, name);
 }
 

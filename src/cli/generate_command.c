@@ -117,7 +117,8 @@ static int generate(const generate_arguments *g) {
     if (!open_destination(g->output, &d)) return EXIT_WRONG;
     signals_note();
     tw_error err = {0};
-    tw_status status = tw_generate(g->kind, (const char *const *)g->options, g->n_options, seed, 0, write_bytes, &d, &err);
+    const char *const *options = (const char *const *)g->options;
+    tw_status status = tw_generate(g->kind, options, g->n_options, seed, 0, write_bytes, &d, &err);
     return close_destination(g, &d, status, &err);
 }
 

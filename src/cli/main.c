@@ -15,7 +15,7 @@ const char usage[] =
     "  check JOB.yaml      tells all that is wrong with a job; runs nothing (--set)\n"
     "  explain JOB.yaml    prints the plan: stages, what is fused, memory (--set)\n"
     "  list                steps, sources, sinks, formats, generators\n"
-    "  help [NAME]         about one of them\n"
+    "  help [NAME]         about one of them; --markdown: the reference of all\n"
     "  generate KIND       makes data for tests and measurements\n"
     "      -o FILE         where to, else standard output\n"
     "      --seed N        another seed gives other data\n"

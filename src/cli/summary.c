@@ -49,7 +49,8 @@ static void append_resources(struct text *t, const tw_summary *s) {
     double share = s->wall_seconds > 0 && s->parallelism ? s->cpu_seconds / (s->wall_seconds * s->parallelism) : 0;
     text_append_string(t, "  cpu      ");
     append_seconds(t, s->cpu_seconds);
-    text_printf(t, ", %.0f %% of %u worker%s\n  memory   ", share * 100, s->parallelism, s->parallelism == 1 ? "" : "s");
+    text_printf(t, ", %.0f %% of %u worker%s\n", share * 100, s->parallelism, s->parallelism == 1 ? "" : "s");
+    text_append_string(t, "  memory   ");
     append_memory(t, s->peak_rss_bytes);
     text_append_string(t, " at most");
     if (s->spilled_bytes) {
@@ -166,7 +167,8 @@ void print_progress(const tw_job *job, bool last) {
     if (p.bytes_total) {
         text_append_string(&t, " of ");
         append_bytes(&t, (double)p.bytes_total);
-        text_printf(&t, " (%.0f %%)", p.bytes_in < p.bytes_total ? 100.0 * (double)p.bytes_in / (double)p.bytes_total : 100);
+        double share = (double)p.bytes_in / (double)p.bytes_total;
+        text_printf(&t, " (%.0f %%)", share < 1 ? share * 100 : 100);
     }
     if (p.seconds > 0) {
         text_append_string(&t, ", ");

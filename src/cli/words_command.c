@@ -55,12 +55,14 @@ static bool is_command(const char *name) {
 
 int command_help(int argc, char **argv) {
     const char *name;
-    arguments a = {.command = "help", .words = &name, .words_most = 1, .what = "one name"};
+    bool markdown = false;
+    const flag flags[] = {{"--markdown", .on = &markdown}};
+    arguments a = {.command = "help", .flags = flags, .n_flags = 1, .words = &name, .words_most = 1, .what = "one name"};
     if (!arguments_read(&a, argc, argv)) return EXIT_WRONG;
-    if (a.n_words == 0 || is_command(name)) return print_out(usage);
+    if (!markdown && (a.n_words == 0 || is_command(name))) return print_out(usage);
     char *text;
     tw_error err = {0};
-    tw_status status = tw_help(name, &text, &err);
+    tw_status status = markdown ? tw_reference(&text, &err) : tw_help(name, &text, &err);
     if (status != TW_OK) {
         say_tw_error(&err);
         return status == TW_ERR_JOB ? EXIT_WRONG : EXIT_FAILED;

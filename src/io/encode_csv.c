@@ -132,7 +132,8 @@ static tw_status csv_begin(const encoder *e, byte_buffer *to, tw_error *err) {
         if (quoted && e->options.quote) {
             end = put_quoted(e, (const uint8_t *)name, n, at);
         } else if (quoted && n) {
-            return error_set(err, TW_ERR_DATA, "the name of column '%.100s' needs quotes in CSV, and there are none", name);
+            return error_set(err, TW_ERR_DATA, "the name of column '%.100s' needs quotes in CSV, and there are none",
+                             name);
         } else {
             memcpy(at, name, n);
             end = at + n;
@@ -151,8 +152,8 @@ static tw_status check_unquoted(const encoder *e, const batch *b, uint32_t first
         if (!e->fields[i].text_growth) continue;
         for (uint32_t row = first; row < first + n; row++)
             if (column_is_valid(c, row) && needs_quotes(e, (const view *)c->values + row))
-                return encode_row_error(b, row, err, "a text in column '%.100s' needs quotes in CSV, and there are none",
-                                        e->schema->fields[i].name);
+                return encode_row_error(b, row, err, "a text in column '%.100s' needs quotes in CSV, and there are "
+                                        "none", e->schema->fields[i].name);
     }
     return TW_OK;
 }
