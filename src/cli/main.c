@@ -1,6 +1,8 @@
 /* main.c: which command it is. */
+#include <fcntl.h>
 #include <malloc.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -53,7 +55,14 @@ static int unknown(const char *name) {
     return EXIT_WRONG;
 }
 
+/* A stream that was closed must not become the number of some file: writing to it is an error then. */
+static void keep_streams(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0) _exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv) {
+    keep_streams();
     mallopt(M_ARENA_MAX, 2); /* what is large comes from the run's own pools */
     signals_begin();
     if (argc < 2) {
