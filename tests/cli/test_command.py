@@ -202,7 +202,7 @@ def test_set_that_is_wrong(example, setting, words):
 
 
 def test_variables(example):
-    example.write("job.yaml", EXAMPLE.replace("cities.csv", "${DIR:-.}/${FILE}").replace("300000", "${LEAST:-300000}"))
+    example.write("job.yaml", EXAMPLE.replace("cities.csv", '"${DIR:-.}/${FILE}"').replace("300000", "${LEAST:-300000}"))
     assert example.command("run", "job.yaml", "--quiet", env={"FILE": "cities.csv"}).stdout.endswith("no,1,700000\n")
     result = example.command("run", "job.yaml", "--quiet", env={"FILE": "cities.csv", "LEAST": "1", "DIR": ""})
     assert result.stdout.endswith("no,2,990000\n"), result
@@ -281,7 +281,7 @@ def test_examples_are_good_jobs(thalweg):
     for path in sorted((ROOT / "examples").glob("*.yaml")):
         thalweg.write("linux-doc/usr/share/doc/linux-doc-6.1/Documentation/a/b.rst.gz", b"text\n")
         thalweg.write("flights/flights.csv", "year,month,day,carrier,dep_delay,arr_delay,distance,origin,dest,time_hour\n"
-                                             "2013,1,1,UA,2,NA,1400,EWR,IAH,2013-01-01T10:00:00Z\n")
+                                             "2013,1,1,UA,NA,NA,1400,EWR,IAH,2013-01-01T10:00:00Z\n")
         thalweg.write("flights/airlines.csv", "carrier,name\nUA,United Air Lines Inc.\n")
         thalweg.write("flights/planes.csv", "tailnum,year,manufacturer\nN1,2001,BOEING\n")
         result = thalweg.command("check", path, env={"DATA": str(thalweg.folder)})
