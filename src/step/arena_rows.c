@@ -95,11 +95,13 @@ uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes) {
     return p;
 }
 
-bool arena_rows_reserve(arena_rows *a, uint32_t rows, size_t bytes) {
-    if (a->chunk_rows - a->last_used < rows && !add_chunk(a, rows)) return false;
-    if (bytes && (!a->n_heaps || a->heaps[a->n_heaps - 1]->size - a->heap_used < bytes))
-        return add_heap(a, bytes);
-    return true;
+bool arena_rows_reserve(arena_rows *a, uint32_t rows) {
+    return a->chunk_rows - a->last_used >= rows || add_chunk(a, rows);
+}
+
+void arena_rows_drop_last(arena_rows *a) {
+    a->last_used--;
+    a->n--;
 }
 
 tw_status arena_rows_heap(const arena_rows *a, buffer **out, tw_error *err) {

@@ -29,8 +29,9 @@ void arena_rows_clear(arena_rows *a); /* frees everything; may be used again */
 uint8_t *arena_rows_new(arena_rows *a);
 /* `bytes` of heap, 8-byte aligned; NULL when refused. */
 uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes);
-/* Makes sure that `rows` and `bytes` can be had without being refused. False: refused. */
-bool arena_rows_reserve(arena_rows *a, uint32_t rows, size_t bytes);
+void arena_rows_drop_last(arena_rows *a); /* the last row that was given: it is as if it never was */
+/* Makes sure that so many rows can be had without being refused. False: refused. */
+bool arena_rows_reserve(arena_rows *a, uint32_t rows);
 /* A buffer beside the rows, charged to the owner of the result; NULL when refused. */
 buffer *arena_rows_buffer(arena_rows *a, size_t bytes);
 /* A run of rows, and how many it has. */

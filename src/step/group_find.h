@@ -4,13 +4,55 @@
 
 #include "step/group_table.h"
 
-#define POINTER_MASK 0x0000ffffffffffffull
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
-enum {
-    slots_ahead = 32, /* rows between the fetch of a slot and its use, */
-    rows_ahead = 16,  /* and between that of the row it points to and its use */
-};
-_Static_assert(slots_ahead <= GROUP_HASHES_AHEAD, "hashes are read so far ahead");
+enum { bucket_size = 8 };
+
+/* A cache line: addresses of rows in 48 bits, and 16 bits of each one's hash; 0: free, and so are those behind.
+ * A full bucket goes on in the next. */
+typedef struct bucket {
+    uint8_t rows[bucket_size][6];
+    uint16_t tags[bucket_size];
+} bucket;
+_Static_assert(sizeof(bucket) == 64, "a bucket is a cache line");
+
+static inline bucket *buckets_of(const group_table *t) { return (bucket *)(void *)t->buckets->data; }
+static inline uint16_t tag_of(uint64_t hash) { return (uint16_t)(hash >> 32 | 1); }
+
+static inline uint64_t word_at(const uint8_t *from) {
+    uint64_t word;
+    memcpy(&word, from, 8);
+    return word;
+}
+
+/* Two bits for each tag of the bucket that is `tag`. */
+static inline uint32_t bucket_match(const bucket *b, uint16_t tag) {
+#ifdef __SSE2__
+    __m128i tags = _mm_load_si128((const __m128i *)(const void *)b->tags);
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)));
+#else
+    uint32_t match = 0;
+    for (uint32_t k = 0; k < bucket_size; k++) match |= (b->tags[k] == tag ? 3u : 0u) << 2 * k;
+    return match;
+#endif
+}
+/* The row at the lowest of these bits (not 0). */
+static inline uint8_t *bucket_row(const bucket *b, uint32_t match) {
+    uint64_t address = word_at(&b->rows[0][0] + 3 * (uint32_t)__builtin_ctz(match)) & 0xffffffffffffull;
+    return (uint8_t *)(uintptr_t)address;
+}
+static inline bool bucket_is_full(const bucket *b) { return b->tags[bucket_size - 1] != 0; }
+static inline void bucket_put(bucket *b, uint16_t tag, const uint8_t *row) {
+    uint32_t k = (uint32_t)__builtin_ctz(bucket_match(b, 0)) / 2;
+    uint64_t address = (uint64_t)(uintptr_t)row;
+    for (uint32_t i = 0; i < 6; i++) b->rows[k][i] = (uint8_t)(address >> 8 * i);
+    b->tags[k] = tag;
+}
+
+enum { find_block = 32 }; /* rows whose buckets, then rows, then keys are looked at together */
+_Static_assert(GROUP_STEP % find_block == 0, "steps are whole blocks");
 
 typedef enum key_form {
     KEY_ENCODED, /* any: rows of the key layout */
@@ -23,21 +65,15 @@ typedef struct group_find {
     key_form form;
     const uint8_t *keys;        /* KEY_WORD, KEY_VIEW: values */
     const uint8_t *const *rows; /* KEY_ENCODED */
-    const uint64_t *hashes;     /* n, and GROUP_HASHES_AHEAD more */
+    const uint64_t *hashes;     /* n, up to GROUP_STEP */
     uint32_t n;
+    uint32_t count_offset;      /* not 0: where in a group a count of its rows is kept */
+    uint8_t **groups;           /* out: n */
 } group_find;
 
-static inline uint64_t *slots_of(const group_table *t) { return (uint64_t *)(void *)t->slots->data; }
-static inline uint64_t tag_of(uint64_t hash) { return hash << 16 & ~POINTER_MASK; } /* bits 32..47 */
-
-static inline uint64_t word_at(const uint8_t *from) {
-    uint64_t word;
-    memcpy(&word, from, 8);
-    return word;
-}
-
-/* Room was reserved. */
-uint8_t *group_table_new_group(group_table *t, const group_find *f, uint32_t i);
+/* The group of row i, looked for without haste and made if there is none; room for a row was reserved. NULL:
+ * there is none for the key's bytes. */
+uint8_t *group_table_find_or_make(group_table *t, const group_find *f, uint32_t i);
 
 /* The key words of row i, from the first on. */
 static inline const uint8_t *find_key(const group_find *f, key_form form, uint32_t i) {
@@ -45,56 +81,89 @@ static inline const uint8_t *find_key(const group_find *f, key_form form, uint32
     return f->keys + (size_t)i * (form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t));
 }
 
-/* `whole` words, then what the tail mask leaves of one more; of unencoded keys that is validity alone. */
+/* `whole` words, then what the tail mask leaves of one more. Of keys that are not encoded that word is validity
+ * alone; it can differ only where the others are zero, as they are of a null. */
 static inline __attribute__((always_inline)) bool find_equal(const row_layout *l, key_form form, uint32_t whole,
                                                              const uint8_t *row, const uint8_t *key) {
     const uint8_t *mine = row + sizeof(uint64_t);
     uint64_t different = 0;
     for (uint32_t k = 0; k < whole; k++) different |= word_at(mine + 8 * k) ^ word_at(key + 8 * k);
-    uint64_t tail = form == KEY_ENCODED ? word_at(key + 8 * whole) : word_at(l->blank + sizeof(uint64_t) + 8 * whole);
-    different |= (word_at(mine + 8 * whole) ^ tail) & l->key_tail_mask;
-    if (!different) return true;
-    if (form == KEY_VIEW) {
-        if (word_at(mine) != word_at(key)) return false;
-        view a, b;
-        memcpy(&a, mine, sizeof a);
-        memcpy(&b, key, sizeof b);
-        return a.size > VIEW_SMALL_MAX && memcmp(a.data, b.data, a.size) == 0;
+    if (form == KEY_ENCODED) {
+        different |= (word_at(mine + 8 * whole) ^ word_at(key + 8 * whole)) & l->key_tail_mask;
+        return !different || (l->keys_have_views && rows_keys_equal(l, row, key - sizeof(uint64_t)));
     }
-    return form == KEY_ENCODED && l->keys_have_views && rows_keys_equal(l, row, key - sizeof(uint64_t));
+    if (!different && word_at(key) == 0)
+        return !((word_at(mine + 8 * whole) ^ word_at(l->blank + sizeof(uint64_t) + 8 * whole)) & l->key_tail_mask);
+    if (form == KEY_WORD || !different) return !different;
+    view a, b;
+    memcpy(&a, mine, sizeof a);
+    memcpy(&b, key, sizeof b);
+    return a.size == b.size && a.size > VIEW_SMALL_MAX && memcmp(a.prefix, b.prefix, 4) == 0 && memcmp(a.data, b.data, a.size) == 0;
 }
 
-/* `form` and `whole` are constants at each call. */
-static inline __attribute__((always_inline)) void find_loop(group_table *t, const group_find *f, key_form form,
-                                                            uint32_t whole, uint8_t **groups) {
-    const row_layout *l = t->shape->layout;
-    uint64_t *slots = slots_of(t), mask = t->mask;
-    const uint64_t *hashes = f->hashes;
-    uint32_t last = l->stride <= 64 ? l->stride - 1 : 64, far = l->stride <= 128 ? 0 : l->stride - 1;
-    for (uint32_t i = 0; i < f->n; i++) {
-        __builtin_prefetch(&slots[hashes[i + slots_ahead] & mask]);
-        uint64_t coming = slots[hashes[i + rows_ahead] & mask] & POINTER_MASK;
-        const uint8_t *line = coming ? (const uint8_t *)(uintptr_t)coming : (const uint8_t *)slots;
-        __builtin_prefetch(line);
-        __builtin_prefetch(line + last);
-        if (far) __builtin_prefetch(line + far);
+static inline __attribute__((always_inline)) void fetch_buckets(const group_table *t, const uint64_t *hashes, uint32_t n) {
+    const bucket *buckets = buckets_of(t);
+    uint64_t mask = t->mask;
+    for (uint32_t i = 0; i < n; i++) __builtin_prefetch(&buckets[hashes[i] & mask]);
+}
 
-        uint64_t hash = hashes[i], tag = tag_of(hash), at = hash & mask;
-        const uint8_t *key = find_key(f, form, i);
-        for (;; at = (at + 1) & mask) {
-            uint64_t slot = slots[at];
-            if (!slot) {
-                groups[i] = group_table_new_group(t, f, i);
-                slots[at] = tag | (uint64_t)(uintptr_t)groups[i];
-                break;
-            }
-            uint8_t *row = (uint8_t *)(uintptr_t)(slot & POINTER_MASK);
-            if ((slot & ~POINTER_MASK) == tag && find_equal(l, form, whole, row, key)) {
-                groups[i] = row;
-                break;
-            }
-        }
+/* What probably is the group of each row; `none` when its bucket does not tell. */
+static inline __attribute__((always_inline)) void fetch_rows(const group_table *t, const uint64_t *hashes, const uint8_t *none,
+                                                             uint32_t n, const uint8_t **rows) {
+    const bucket *buckets = buckets_of(t);
+    uint64_t mask = t->mask;
+    uint32_t stride = t->shape->layout->stride, last = stride <= 64 ? stride - 1 : 64, far = stride <= 128 ? 0 : stride - 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const bucket *b = &buckets[hashes[i] & mask];
+        uint32_t match = bucket_match(b, tag_of(hashes[i]));
+        const uint8_t *row = bucket_row(b, match | 1u << 31);
+        rows[i] = row = match ? row : none;
+        __builtin_prefetch(row);
+        __builtin_prefetch(row + last);
+        if (far) __builtin_prefetch(row + far);
     }
+}
+
+/* Returns how many rows have their group; fewer than n when there was no room. */
+static inline __attribute__((always_inline)) uint32_t settle_rows(group_table *t, const group_find *f, key_form form,
+                                                                  uint32_t whole, const uint8_t *none, uint32_t first,
+                                                                  uint32_t n, const uint8_t *const *rows) {
+    const row_layout *l = t->shape->layout;
+    const uint8_t *key = form == KEY_ENCODED ? NULL : find_key(f, form, first);
+    uint8_t **groups = f->groups + first;
+    uint32_t count_offset = f->count_offset;
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *row = (uint8_t *)(uintptr_t)rows[i];
+        const uint8_t *mine = form == KEY_ENCODED ? find_key(f, form, first + i) : key + i * (form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t));
+        if (row == none || !find_equal(l, form, whole, row, mine)) {
+            row = group_table_find_or_make(t, f, first + i);
+            if (!row) return i;
+        }
+        groups[i] = row;
+        if (count_offset) ++*(uint64_t *)(void *)(row + count_offset);
+    }
+    return n;
+}
+
+static inline uint32_t block_rows(const group_find *f, uint32_t block) {
+    return f->n - block * find_block < find_block ? f->n - block * find_block : find_block;
+}
+
+/* Of one block the buckets are fetched, of the one before the rows, of the one before that keys are compared. `form`
+ * and `whole` are constants at each call. Returns how many rows have their group. */
+static inline __attribute__((always_inline)) uint32_t find_blocks(group_table *t, const group_find *f, key_form form,
+                                                                  uint32_t whole) {
+    const uint8_t *rows[2][find_block], *none = t->shape->layout->blank;
+    uint32_t n_blocks = (f->n + find_block - 1) / find_block;
+    for (uint32_t k = 0; k < n_blocks + 2; k++) {
+        if (k < n_blocks) fetch_buckets(t, f->hashes + k * find_block, block_rows(f, k));
+        if (k >= 1 && k <= n_blocks)
+            fetch_rows(t, f->hashes + (k - 1) * find_block, none, block_rows(f, k - 1), rows[(k - 1) % 2]);
+        if (k < 2) continue;
+        uint32_t n = block_rows(f, k - 2), done = settle_rows(t, f, form, whole, none, (k - 2) * find_block, n, rows[k % 2]);
+        if (done < n) return (k - 2) * find_block + done;
+    }
+    return f->n;
 }
 
 #endif

@@ -27,6 +27,7 @@ static tw_status make_layouts(group_shape *s, const type *const *keys, tw_error 
     for (uint32_t i = 0; i < s->n_aggregates; i++) {
         aggregate *a = &s->aggregates[i];
         a->offset = extra;
+        if (a->kind == AGGREGATE_COUNT_ROWS && !s->count_offset) s->count_offset = a->offset;
         extra += a->bytes;
         if (a->has_view) a->view_offset = s->layout->fields[view_at++].offset;
     }

@@ -44,7 +44,7 @@ typedef struct group_writer {
     uint32_t n_lanes;
     tw_status failed;  /* for good */
     tw_error error;
-    uint64_t *hashes;  /* BATCH_ROWS_MAX, and some ahead */
+    uint64_t *hashes;  /* BATCH_ROWS_MAX */
     column *columns;   /* keys and one more */
     group_lane lanes[];
 } group_writer;
@@ -63,7 +63,7 @@ static tw_status writer_open(sink *self, group_state *g, bool groups, bool of_pa
     w->writer.sink = self;
     w->state = g;
     w->has_groups = groups;
-    w->hashes = calloc(BATCH_ROWS_MAX + GROUP_HASHES_AHEAD, sizeof *w->hashes);
+    w->hashes = calloc(BATCH_ROWS_MAX, sizeof *w->hashes);
     w->columns = calloc(g->n_keys + 1, sizeof *w->columns);
     tw_status status = w->hashes && w->columns ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for %s", self->name);
     for (; w->n_lanes < n && status == TW_OK; w->n_lanes++) {

@@ -5,8 +5,8 @@
 #include "step/group_find.h"
 
 enum {
-    slots_min = 1024,
-    step_key_bytes_max = 256 << 10, /* of long keys in a step, so that room for all of them may be reserved */
+    buckets_min = 64,
+    bucket_load = 5, /* on average, of eight, at most */
 };
 
 tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err) {
@@ -25,9 +25,9 @@ tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size
 
 void group_table_reset(group_table *t) {
     arena_rows_clear(&t->rows);
-    buffer_unref(t->slots);
+    buffer_unref(t->buckets);
     buffer_unref(t->scratch_heap);
-    t->slots = t->scratch_heap = NULL;
+    t->buckets = t->scratch_heap = NULL;
     t->mask = 0;
 }
 
@@ -38,100 +38,126 @@ void group_table_destroy(group_table *t) {
     *t = (group_table){0};
 }
 
-/* ---- slots ---- */
+/* ---- buckets ---- */
 
-static void slots_put(uint64_t *slots, uint64_t mask, const uint8_t *row) {
-    uint64_t hash = row_header(row), at = hash & mask;
-    while (slots[at]) at = (at + 1) & mask;
-    slots[at] = tag_of(hash) | (uint64_t)(uintptr_t)row;
+static bucket *free_bucket(bucket *buckets, uint64_t mask, uint64_t hash) {
+    uint64_t at = hash & mask;
+    while (bucket_is_full(&buckets[at])) at = (at + 1) & mask;
+    return &buckets[at];
 }
 
-/* At most half full with `more` rows. False: refused, or too large. */
-static bool slots_reserve(group_table *t, uint32_t more) {
-    uint64_t n = t->slots ? t->mask + 1 : 0, wanted = n ? n : slots_min;
-    while ((t->rows.n + more) * 2 > wanted) wanted *= 2;
+static void put_rows(const group_table *t, bucket *buckets, uint64_t mask, const uint8_t *rows, uint32_t n) {
+    enum { ahead = 16 };
+    size_t stride = t->shape->layout->stride;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *row = rows + i * stride;
+        if (i + ahead < n) __builtin_prefetch(&buckets[row_header(row + ahead * stride) & mask], 1);
+        uint64_t hash = row_header(row);
+        bucket_put(free_bucket(buckets, mask, hash), tag_of(hash), row);
+    }
+}
+
+/* Room for `more` groups. False: refused, or too large. */
+static bool buckets_reserve(group_table *t, uint32_t more) {
+    uint64_t n = t->buckets ? t->mask + 1 : 0, wanted = n ? n : buckets_min;
+    while (t->rows.n + more > wanted * bucket_load) wanted *= 2;
     if (wanted == n) return true;
-    t->rows.refusal = TW_ERR_MEMORY;
-    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(uint64_t) > t->bytes_max) return false;
-    buffer *fresh = arena_rows_buffer(&t->rows, wanted * sizeof(uint64_t));
+    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(bucket) > t->bytes_max) return false;
+    buffer *fresh = arena_rows_buffer(&t->rows, wanted * sizeof(bucket));
     if (!fresh) return false;
-    uint64_t *slots = (uint64_t *)(void *)fresh->data;
-    memset(slots, 0, wanted * sizeof *slots);
+    bucket *buckets = (bucket *)(void *)fresh->data;
+    memset(buckets, 0, wanted * sizeof *buckets);
     for (uint32_t c = 0; c < t->rows.n_chunks; c++) {
         uint8_t *rows;
         uint32_t count = arena_rows_chunk(&t->rows, c, &rows);
-        for (uint32_t i = 0; i < count; i++) slots_put(slots, wanted - 1, rows + (size_t)i * t->shape->layout->stride);
+        put_rows(t, buckets, wanted - 1, rows, count);
     }
-    buffer_unref(t->slots);
-    t->slots = fresh;
+    buffer_unref(t->buckets);
+    t->buckets = fresh;
     t->mask = wanted - 1;
     return true;
 }
 
 /* ---- finding ---- */
 
-uint8_t *group_table_new_group(group_table *t, const group_find *f, uint32_t i) {
+/* A new group; NULL when there is no room for a long key. */
+static uint8_t *new_group(group_table *t, const group_find *f, uint32_t i) {
     const row_layout *l = t->shape->layout;
     uint8_t *row = arena_rows_new(&t->rows);
-    memcpy(row, l->blank, l->stride);
+    for (uint32_t at = 0; at < l->stride; at += 8) memcpy(row + at, l->blank + at, 8);
     row_set_header(row, f->hashes[i]);
-    size_t bytes = f->form == KEY_VIEW ? sizeof(view) : f->form == KEY_WORD ? sizeof(uint64_t) : l->key_end - l->key_begin;
-    memcpy(row + l->key_begin, find_key(f, f->form, i), bytes);
+    uint32_t bytes = f->form == KEY_VIEW ? sizeof(view) : f->form == KEY_WORD ? sizeof(uint64_t) : l->key_end - l->key_begin;
+    const uint8_t *key = find_key(f, f->form, i);
+    for (; bytes >= 8; bytes -= 8, key += 8) memcpy(row + l->key_begin + (key - find_key(f, f->form, i)), key, 8);
+    if (bytes) memcpy(row + l->key_begin + (key - find_key(f, f->form, i)), key, bytes);
     for (uint32_t k = 0; k < l->n_views && l->view_fields[k] < t->shape->n_keys; k++) {
         view *v = (view *)(void *)(row + l->fields[l->view_fields[k]].offset);
         if (v->size <= VIEW_SMALL_MAX) continue;
         uint8_t *kept = arena_rows_bytes(&t->rows, v->size);
+        if (!kept) {
+            arena_rows_drop_last(&t->rows);
+            return NULL;
+        }
         memcpy(kept, v->data, v->size);
         v->data = kept;
     }
     return row;
 }
 
-static inline uint32_t long_bytes(const view *v) { return v->size > VIEW_SMALL_MAX ? (v->size + 7u) & ~7u : 0; }
-
-/* How many of the rows make one step, and the bytes of heap their keys could need. */
-static uint32_t step_rows(const group_table *t, const group_find *f, size_t *bytes) {
+static bool same_key(const group_table *t, const group_find *f, const uint8_t *row, const uint8_t *key) {
     const row_layout *l = t->shape->layout;
-    *bytes = 0;
-    if (!l->keys_have_views) return f->n;
-    for (uint32_t i = 0; i < f->n; i++) {
-        size_t more = 0;
-        if (f->form == KEY_VIEW) more = long_bytes((const view *)(const void *)find_key(f, KEY_VIEW, i));
-        else
-            for (uint32_t k = 0; k < l->n_views && l->view_fields[k] < t->shape->n_keys; k++)
-                more += long_bytes((const view *)(const void *)(f->rows[i] + l->fields[l->view_fields[k]].offset));
-        if (i && *bytes + more > step_key_bytes_max) return i;
-        *bytes += more;
+    if (f->form == KEY_VIEW) return find_equal(l, KEY_VIEW, 2, row, key);
+    if (f->form == KEY_WORD) return find_equal(l, KEY_WORD, 1, row, key);
+    return find_equal(l, KEY_ENCODED, (l->key_end - l->key_begin) / 8, row, key);
+}
+
+uint8_t *group_table_find_or_make(group_table *t, const group_find *f, uint32_t i) {
+    bucket *buckets = buckets_of(t);
+    uint64_t hash = f->hashes[i];
+    uint16_t tag = tag_of(hash);
+    const uint8_t *key = find_key(f, f->form, i);
+    for (uint64_t at = hash & t->mask;; at = (at + 1) & t->mask) {
+        bucket *b = &buckets[at];
+        for (uint32_t match = bucket_match(b, tag); match; match &= match - 1, match &= match - 1) {
+            uint8_t *row = bucket_row(b, match);
+            if (same_key(t, f, row, key)) return row;
+        }
+        if (bucket_is_full(b)) continue;
+        uint8_t *row = new_group(t, f, i);
+        if (row) bucket_put(b, tag, row);
+        return row;
     }
+}
+
+static uint32_t find_each(group_table *t, const group_find *f) {
+    const row_layout *l = t->shape->layout;
+    uint32_t whole = (l->key_end - l->key_begin) / 8;
+    if (f->form == KEY_VIEW) return find_blocks(t, f, KEY_VIEW, 2);
+    if (f->form == KEY_WORD) return find_blocks(t, f, KEY_WORD, 1);
+    switch (whole) {
+    case 0: return find_blocks(t, f, KEY_ENCODED, 0);
+    case 1: return find_blocks(t, f, KEY_ENCODED, 1);
+    case 2: return find_blocks(t, f, KEY_ENCODED, 2);
+    case 3: return find_blocks(t, f, KEY_ENCODED, 3);
+    default: return find_blocks(t, f, KEY_ENCODED, whole);
+    }
+}
+
+/* One group has them all. */
+static uint32_t find_only(group_table *t, const group_find *f) {
+    uint8_t *row = group_table_find_or_make(t, f, 0);
+    for (uint32_t i = 0; i < f->n; i++) f->groups[i] = row;
+    if (f->count_offset) *(uint64_t *)(void *)(row + f->count_offset) += f->n;
     return f->n;
 }
 
-static void find_each(group_table *t, const group_find *f, uint8_t **groups) {
-    const row_layout *l = t->shape->layout;
-    uint32_t whole = (l->key_end - l->key_begin) / 8;
-    if (f->form == KEY_VIEW) find_loop(t, f, KEY_VIEW, 2, groups);
-    else if (f->form == KEY_WORD) find_loop(t, f, KEY_WORD, 1, groups);
-    else if (whole == 0) find_loop(t, f, KEY_ENCODED, 0, groups);
-    else if (whole == 1) find_loop(t, f, KEY_ENCODED, 1, groups);
-    else if (whole == 2) find_loop(t, f, KEY_ENCODED, 2, groups);
-    else if (whole == 3) find_loop(t, f, KEY_ENCODED, 3, groups);
-    else if (whole == 4) find_loop(t, f, KEY_ENCODED, 4, groups);
-    else find_loop(t, f, KEY_ENCODED, whole, groups);
-}
-
-/* The groups of the first f->n rows, made where there are none; lowers f->n to a step. False: there is no room. */
-static bool find_groups(group_table *t, group_find *f, uint8_t **groups) {
-    if (t->rows.n && (group_table_bytes(t) >= t->bytes_max || t->rows.n >= t->groups_max)) {
-        t->rows.refusal = TW_ERR_MEMORY;
-        return false;
-    }
-    size_t key_bytes;
-    uint32_t n = f->n = step_rows(t, f, &key_bytes);
-    if (!slots_reserve(t, n) || !arena_rows_reserve(&t->rows, n, key_bytes)) return false;
-    if (t->shape->n_keys == 0) f->n = 1; /* one group has them all */
-    find_each(t, f, groups);
-    for (; f->n < n; f->n++) groups[f->n] = groups[0];
-    return true;
+/* The groups of the first rows, made where there are none; lowers f->n to how many have one. False: none has. */
+static bool find_groups(group_table *t, group_find *f) {
+    t->rows.refusal = TW_ERR_MEMORY;
+    if (t->rows.n && (group_table_bytes(t) >= t->bytes_max || t->rows.n >= t->groups_max)) return false;
+    if (!buckets_reserve(t, f->n) || !arena_rows_reserve(&t->rows, f->n)) return false;
+    f->n = t->shape->n_keys ? find_each(t, f) : find_only(t, f);
+    return f->n > 0;
 }
 
 /* ---- adding ---- */
@@ -166,18 +192,37 @@ static bool encode_keys(group_table *t, const column *columns, uint32_t first, u
 }
 
 /* TW_END instead of a mere refusal; a spill that failed is an error. */
-static tw_status full(const group_table *t) {
-    return t->rows.refusal == TW_ERR_MEMORY ? TW_END : t->rows.refusal;
+static tw_status full(const group_table *t) { return t->rows.refusal == TW_ERR_MEMORY ? TW_END : t->rows.refusal; }
+
+/* The groups of the step that comes next, or of the one that was begun before the table was emptied. */
+static tw_status find_step(group_table *t, const group_input *in, uint8_t **groups, group_progress *p, tw_error *err) {
+    uint32_t left = in->n - p->rows;
+    group_find f = {.n = p->step ? p->step : left < GROUP_STEP ? left : GROUP_STEP,
+                    .hashes = in->hashes + p->rows,
+                    .count_offset = p->step || in->tags ? 0 : t->shape->count_offset,
+                    .groups = groups};
+    if (is_plain(t->shape, in->columns, &f.form)) {
+        size_t bytes = f.form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t);
+        f.keys = (const uint8_t *)in->columns[0].values + p->rows * bytes;
+    } else {
+        if (t->shape->n_keys && !encode_keys(t, in->columns, p->rows, f.n)) return full(t);
+        f.rows = (const uint8_t *const *)t->scratch_rows;
+    }
+    if (!find_groups(t, &f)) return full(t);
+    if (p->step && f.n < p->step) return error_set(err, TW_ERR_MEMORY, "run.memory is too small: long keys do not fit");
+    p->step = f.n;
+    return TW_OK;
 }
 
-static tw_status add_to_aggregates(group_table *t, const group_input *in, uint8_t *const *groups, uint32_t n,
-                                   group_progress *p, tw_error *err) {
+static tw_status add_to_aggregates(group_table *t, const group_input *in, uint8_t *const *groups, group_progress *p,
+                                   tw_error *err) {
     for (; p->aggregate < t->shape->n_aggregates; p->aggregate++, p->row = 0) {
         const aggregate *a = &t->shape->aggregates[p->aggregate];
         if ((a->kind == AGGREGATE_COUNT_DISTINCT) != (in->tags != NULL)) continue;
+        if (a->kind == AGGREGATE_COUNT_ROWS && a->offset == t->shape->count_offset) continue;
         aggregate_input rows = {.groups = groups + p->row,
                                 .first = p->rows + p->row,
-                                .n = n - p->row,
+                                .n = p->step - p->row,
                                 .column = in->tags ? in->tags : a->input ? &in->columns[a->column] : NULL,
                                 .position = in->position,
                                 .arena = &t->rows};
@@ -188,34 +233,25 @@ static tw_status add_to_aggregates(group_table *t, const group_input *in, uint8_
     return TW_OK;
 }
 
+static void next_step(group_progress *p) { *p = (group_progress){.rows = p->rows + p->step}; }
+
 tw_status group_table_add(group_table *t, const group_input *in, group_progress *p, tw_error *err) {
+    uint8_t *groups[GROUP_STEP];
     t->rows.err = err;
     while (p->rows < in->n) {
-        uint8_t *groups[GROUP_STEP];
-        uint32_t left = in->n - p->rows;
-        group_find f = {.n = left < GROUP_STEP ? left : GROUP_STEP, .hashes = in->hashes + p->rows};
-        if (is_plain(t->shape, in->columns, &f.form)) {
-            size_t bytes = f.form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t);
-            f.keys = (const uint8_t *)in->columns[0].values + p->rows * bytes;
-        } else {
-            if (t->shape->n_keys && !encode_keys(t, in->columns, p->rows, f.n)) return full(t);
-            f.rows = (const uint8_t *const *)t->scratch_rows;
-        }
-        if (!find_groups(t, &f, groups)) return full(t);
-        TRY(add_to_aggregates(t, in, groups, f.n, p, err));
-        p->rows += f.n;
-        p->aggregate = 0;
+        TRY(find_step(t, in, groups, p, err));
+        TRY(add_to_aggregates(t, in, groups, p, err));
+        next_step(p);
     }
     return TW_OK;
 }
 
 /* ---- merging ---- */
 
-static tw_status merge_states(group_table *t, const uint8_t *const *rows, uint8_t *const *groups, uint32_t n,
-                              group_progress *p, tw_error *err) {
+static tw_status merge_states(group_table *t, const uint8_t *const *rows, uint8_t *const *groups, group_progress *p, tw_error *err) {
     for (; p->aggregate < t->shape->n_aggregates; p->aggregate++, p->row = 0) {
         const aggregate *a = &t->shape->aggregates[p->aggregate];
-        for (; p->row < n; p->row++) {
+        for (; p->row < p->step; p->row++) {
             tw_status status = a->merge(a, groups[p->row], rows[p->row], &t->rows, err);
             if (status != TW_OK) return status == TW_ERR_MEMORY ? TW_END : status;
         }
@@ -224,24 +260,24 @@ static tw_status merge_states(group_table *t, const uint8_t *const *rows, uint8_
 }
 
 tw_status group_table_merge(group_table *t, const uint8_t *rows, uint32_t n, group_progress *p, tw_error *err) {
+    uint8_t *groups[GROUP_STEP];
+    const uint8_t *some[GROUP_STEP];
+    uint64_t hashes[GROUP_STEP];
     t->rows.err = err;
     size_t stride = t->shape->layout->stride;
     while (p->rows < n) {
-        uint8_t *groups[GROUP_STEP];
-        const uint8_t *some[GROUP_STEP];
-        uint64_t hashes[GROUP_STEP + GROUP_HASHES_AHEAD];
         uint32_t left = n - p->rows;
-        group_find f = {.form = KEY_ENCODED, .rows = some, .hashes = hashes, .n = left < GROUP_STEP ? left : GROUP_STEP};
+        group_find f = {.form = KEY_ENCODED, .rows = some, .hashes = hashes, .groups = groups,
+                        .n = p->step ? p->step : left < GROUP_STEP ? left : GROUP_STEP};
         for (uint32_t i = 0; i < f.n; i++) {
             some[i] = rows + (p->rows + i) * stride;
             hashes[i] = row_header(some[i]);
         }
-        for (uint32_t i = f.n; i < f.n + GROUP_HASHES_AHEAD; i++)
-            hashes[i] = i < left ? row_header(rows + (p->rows + i) * stride) : 0;
-        if (!find_groups(t, &f, groups)) return full(t);
-        TRY(merge_states(t, some, groups, f.n, p, err));
-        p->rows += f.n;
-        p->aggregate = 0;
+        if (!find_groups(t, &f)) return full(t);
+        if (p->step && f.n < p->step) return error_set(err, TW_ERR_MEMORY, "run.memory is too small: long keys do not fit");
+        p->step = f.n;
+        TRY(merge_states(t, some, groups, p, err));
+        next_step(p);
     }
     return TW_OK;
 }

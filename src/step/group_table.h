@@ -1,16 +1,15 @@
 /* group_table.h: groups by key: a hash table of rows that hold keys and aggregate states.
  *
- * Slots are 8 bytes: 16 bits of the hash and a pointer to a row that never moves, so growing rehashes
- * slots alone. While one row is compared, the lines of rows to come are on their way (Chen et al.,
- * "Improving Hash Join Performance through Prefetching", 2004). A hash is used from the top for
- * partitions, from the bottom for slots. Used by one thread at a time. */
+ * Buckets of eight are a cache line of 16 bits of each hash and pointers to rows that never move, so growing
+ * rehashes buckets alone. While the keys of some rows are compared, the lines of rows to come are on their way (Chen et
+ * al., "Improving Hash Join Performance through Prefetching", 2004). A hash is used from the top for
+ * partitions, from the bottom for buckets. Used by one thread at a time. */
 #ifndef STEP_GROUP_TABLE_H
 #define STEP_GROUP_TABLE_H
 
 #include "step/aggregate.h"
 
-#define GROUP_STEP 256u       /* rows that are found, then added */
-#define GROUP_HASHES_AHEAD 64u /* hashes behind the last that may be read, of any value */
+#define GROUP_STEP 512u    /* rows that are found, then added */
 
 /* What all tables of a step share; immutable after planning. */
 typedef struct group_shape {
@@ -20,6 +19,7 @@ typedef struct group_shape {
     uint32_t n_keys;
     aggregate *aggregates;
     uint32_t n_aggregates;
+    uint32_t count_offset;  /* of the state of a count of rows, which is added to while groups are found; 0: none */
 } group_shape;
 
 tw_status group_shape_new(const type *const *keys, uint32_t n_keys, aggregate *aggregates, uint32_t n_aggregates,
@@ -29,8 +29,8 @@ void group_shape_free(group_shape *s);
 typedef struct group_table {
     const group_shape *shape;
     arena_rows rows;
-    buffer *slots;
-    uint64_t mask;
+    buffer *buckets;
+    uint64_t mask;          /* of them */
     size_t bytes_max;       /* full when it would take more, */
     uint64_t groups_max;    /* or has so many: then it must be emptied */
     uint8_t *scratch;       /* GROUP_STEP encoded keys */
@@ -41,12 +41,12 @@ typedef struct group_table {
 tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err);
 void group_table_destroy(group_table *t);
 void group_table_reset(group_table *t); /* no groups, least memory */
-static inline size_t group_table_bytes(const group_table *t) { return t->rows.bytes + (t->slots ? t->slots->capacity : 0); }
+static inline size_t group_table_bytes(const group_table *t) { return t->rows.bytes + (t->buckets ? t->buckets->capacity : 0); }
 
 /* Rows of a batch. */
 typedef struct group_input {
     const column *columns;  /* keys first, then the aggregates' inputs */
-    const uint64_t *hashes; /* n, and GROUP_HASHES_AHEAD more */
+    const uint64_t *hashes; /* n */
     uint32_t n;
     uint64_t position;      /* of row 0 */
     const column *tags;     /* NULL: rows go to all aggregates but count_distinct. Else int32: each row counts
@@ -56,8 +56,9 @@ typedef struct group_input {
 /* How far an add or a merge has come; starts as zeros. */
 typedef struct group_progress {
     uint32_t rows;      /* all of whose aggregates are done */
-    uint32_t aggregate; /* of the step after those: it and its rows that come next */
-    uint32_t row;
+    uint32_t step;      /* not 0: as many come next, that have been counted but not given to the aggregates */
+    uint32_t aggregate; /* from this one on, */
+    uint32_t row;       /* which has had so many of them */
 } group_progress;
 
 /* Adds the rows from `progress` on. TW_END: the table is full; its groups must go to where they are merged and
