@@ -13,7 +13,7 @@ class Case:
     verify: Callable  # (engine, folder, figures) -> text that says what was checked; raises if it is wrong
     amount: float = 0  # of units in the input, for a rate; 0: no rate
     unit: str = ""
-    runs: int = 0  # at most that many runs each; 0: as many as asked for
+    runs: int = 0  # how many runs each; 0: as many as asked for
     discard: bool = True  # remove the outputs after the check
     goals: list = field(default_factory=list)  # (text, function(figures by engine) -> bool, engines that it needs)
 

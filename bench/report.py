@@ -9,7 +9,7 @@ HEAD = """# Performance
 What `make bench` measured, on data from `thalweg generate` and from fixed seeds. Two threads each.
 Engines take turns (A B A B) after one warm-up; the time is that of the whole process from start to
 exit, the page cache warm; the median stands first, the least and the most behind it. CPU time and
-peak memory are of the whole tree of processes. Every answer was compared with an independent one
+peak memory are of the whole tree of processes (10 MiB are the launcher's own, so less is not seen). Every answer was compared with an independent one
 outside the clock. For Spark the time of the job alone, without its start, counts in ratios.
 
 """

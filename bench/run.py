@@ -74,7 +74,8 @@ def prepare_folder(case, engine):
 
 def run_case(case, chosen, runs):
     names = [name for name in case.engines if name in chosen or name.split(",")[0] in chosen]
-    wanted = {name: min(case.runs or runs, SLOW.get(name.split(",")[0], runs)) for name in names}
+    asked = case.runs or runs
+    wanted = {name: min(asked, SLOW.get(name.split(",")[0], asked)) for name in names}
     figures = {name: [] for name in names}
     verified = {}
     for turn in range(-1, max(wanted.values(), default=0)):
