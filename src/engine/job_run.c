@@ -46,6 +46,7 @@ static const struct { const char *setting, *needed_by; } unavailable[] = {
     {"checkpoint", "runs that are resumed"},
     {"guarantee", "runs that are resumed"},
     {"latency", "endless sources"},
+    {"trace", "reports"},
 };
 
 static tw_status refuse_unavailable(const args *a, error_list *errors) {
