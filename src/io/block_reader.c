@@ -152,7 +152,9 @@ static tw_status fill_from_file(block_reader *r, uint64_t to, tw_error *err) {
     if (n > space_left(r)) n = space_left(r);
     TRY(file_read_at(r->range.fd, r->o.path, at, r->block->data + r->fill, n, err));
     r->fill += n;
-    if (r->range.counter) atomic_fetch_add_explicit(r->range.counter, n, memory_order_relaxed);
+    /* What lies in another part is counted there. */
+    uint64_t low = at > r->range.begin ? at : r->range.begin, high = at + n < r->range.end ? at + n : r->range.end;
+    if (r->range.counter && high > low) atomic_fetch_add_explicit(r->range.counter, high - low, memory_order_relaxed);
     return TW_OK;
 }
 
@@ -373,6 +375,8 @@ static tw_status next_of_fixed_range(block_reader *r, block *out, tw_error *err)
     if (end > r->range.file_bytes) end = r->range.file_bytes;
     if (r->ended || begin >= end) return finish(r);
     if (!r->block) {
+        r->range.begin = begin; /* bytes count where they are read */
+        r->range.end = end;
         r->offset = begin;
         TRY(make_room(r, (size_t)(end - begin), err));
     }

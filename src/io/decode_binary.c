@@ -1,4 +1,5 @@
 /* decode_binary.c: `binary`: a whole file or message is one row: its bytes and its name. */
+#include "data/utf8.h"
 #include "io/decode_internal.h"
 
 typedef struct binary_decoder {
@@ -38,6 +39,12 @@ static tw_status fill(decoder *d, batch *b, tw_error *err) {
 static tw_status binary_next(decoder *d, batch **out, tw_error *err) {
     binary_decoder *self = (binary_decoder *)d;
     if (self->done) return TW_END;
+    if (d->format->schema->n > 1 && !utf8_valid(d->place.file, strlen(d->place.file))) {
+        TRY(decoder_bad(d, 0, NULL, 0, "the path is no valid UTF-8", err));
+        self->done = true;
+        d->records = 1;
+        return TW_END;
+    }
     batch *b;
     TRY(batch_new(d->format->schema, 1, &b, err));
     tw_status status = fill(d, b, err);

@@ -14,6 +14,7 @@ typedef struct edges_decoder {
     column columns[EDGE_FIELDS]; /* with room for a whole batch */
     uint32_t n;
     bool long_views[EDGE_FIELDS];
+    bool simple; /* two int64 that are both wanted */
 } edges_decoder;
 
 static void drop_columns(edges_decoder *d) {
@@ -30,6 +31,9 @@ static tw_status edges_reset(decoder *base, tw_error *err) {
         if (!decoder_needs(base, c)) continue;
         TRY(column_new(base->run->memory, s->fields[c].type, base->run->batch_rows, &d->columns[c], err));
     }
+    d->simple = s->n == 2;
+    for (uint32_t c = 0; c < 2; c++)
+        d->simple &= s->fields[c].type->kind == TYPE_INT64 && d->columns[c].values;
     return TW_OK;
 }
 
@@ -97,11 +101,42 @@ static void describe_misfit(const edges_decoder *d, uint32_t c, token text, pars
     misfit_reason(d->base.format, c, shown, status == PARSE_RANGE, reason, REASON_MAX);
 }
 
+/* One to seven digits at `p`, of which 8 bytes can be read: how many, 0 if there are none or more. */
+static inline unsigned read_digits(const uint8_t *p, int64_t *out) {
+    uint64_t x;
+    memcpy(&x, p, 8);
+    x ^= UINT64_C(0x3030303030303030);
+    uint64_t others = ((x + UINT64_C(0x7676767676767676)) | x) & UINT64_C(0x8080808080808080); /* lowest is right */
+    if (!others) return 0;
+    unsigned n = (unsigned)__builtin_ctzll(others) / 8;
+    if (n == 0) return 0;
+    x <<= 8 * (8 - n);
+    x = x * 10 + (x >> 8);
+    const uint64_t mask = UINT64_C(0x000000ff000000ff);
+    x = ((x & mask) * UINT64_C(0x000f424000000064) + ((x >> 16) & mask) * UINT64_C(0x0000271000000001)) >> 32;
+    *out = (int64_t)x;
+    return n;
+}
+
+/* What nearly all lines are: two short numbers and one blank between. */
+static inline bool read_simple(edges_decoder *d, const uint8_t *p, size_t n) {
+    int64_t from, to;
+    unsigned first = read_digits(p, &from);
+    if (!first || first + 1 >= n || !is_space(p[first])) return false;
+    unsigned second = read_digits(p + first + 1, &to);
+    if (!second || first + 1 + second != n) return false;
+    ((int64_t *)d->columns[0].values)[d->n] = from;
+    ((int64_t *)d->columns[1].values)[d->n++] = to;
+    return true;
+}
+
 static tw_status edges_line(decoder *base, const uint8_t *p, size_t n, line_verdict *out, char reason[REASON_MAX],
                             tw_error *err) {
     edges_decoder *d = (edges_decoder *)base;
     const schema *s = base->format->schema;
     token tokens[EDGE_FIELDS + 1];
+    *out = LINE_TAKEN;
+    if (d->simple && read_simple(d, p, n)) return TW_OK;
     *out = LINE_BLANK;
     unsigned count = split_tokens(p, n, tokens);
     if (count == 0 || tokens[0].p[0] == '#') return TW_OK;

@@ -403,7 +403,10 @@ const source_descriptor source_file = {
                               "csv: types come from the first 64 Ki rows, but for columns that `columns` names. "
                               "Without a header `columns` names the columns in order, else they are c0, c1, ... "
                               "Empty lines are passed over where a row has several columns.\n\n"
-                              "libsvm: indices stay as they are in the file.",
+                              "json: without `columns` there is one for each path to a value or a list of values in "
+                              "the first rows; lists of objects are left out.\n\n"
+                              "libsvm: indices stay as they are in the file. edges: lines that begin with # are "
+                              "comments.",
                    .example = "source: { file: { path: \"data/**/*.csv.gz\", columns: { price: float64 } } }"},
     .build = file_build,
 };

@@ -81,6 +81,8 @@ static void print_value(struct text *t, const column *c, uint32_t row) {
     }
 }
 
+static void (*collect_on_push)(void);
+
 static tw_status collect_start(sink *s, run_context *r, uint32_t n, tw_error *err) { return TW_OK; }
 static tw_status collect_open(sink *s, sink_writer **out, tw_error *err) {
     *out = calloc(1, sizeof **out);
@@ -89,6 +91,7 @@ static tw_status collect_open(sink *s, sink_writer **out, tw_error *err) {
 }
 static tw_status collect_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
     pthread_mutex_lock(&collected.lock);
+    if (collect_on_push && !collected.n) collect_on_push();
     if (b->rows > collected.largest_batch) collected.largest_batch = b->rows;
     for (uint32_t r = 0; r < b->rows; r++) {
         struct text t = {0};

@@ -49,7 +49,7 @@ static void test_lines_in_parts(void **state) {
         expect_text("path: big.txt", &o, &expected);
         if (o.batch_rows) assert_true(collected.largest_batch <= o.batch_rows);
         assert_int_equal(collect_figures.rows_in, collected.n);
-        assert_true(collect_figures.bytes_in >= file.length);
+        assert_int_equal(collect_figures.bytes_in, file.length);
     }
     collect_shuffled = false;
     text_free(&file);
@@ -151,6 +151,7 @@ static void test_records_in_parts(void **state) {
     }
     write_bytes("r.dat", file.bytes, file.length);
     expect_text("path: r.dat, format: records, length: 6", &collect_default, &expected);
+    assert_int_equal(collect_figures.bytes_in, file.length);
     text_append_string(&file, "odd");
     write_bytes("r.dat", file.bytes, file.length);
     expect_failure("path: r.dat, format: records, length: 6", TW_ERR_DATA, "3 of 6 bytes", 400001);
@@ -343,6 +344,37 @@ static void test_standard_input(void **state) {
     text_free(&expected);
 }
 
+static void cut_file(void) { assert_int_equal(truncate("cut.txt", 3000000), 0); }
+static void replace_file(void) {
+    write_file("other.txt", "something else\n");
+    rename("other.txt", "cut.txt");
+}
+
+static void test_files_that_change(void **state) {
+    struct text file = {0};
+    for (int i = 0; i < 1000000; i++) text_printf(&file, "line %d\n", i);
+    collect_options o = collect_default;
+    o.parallelism = 1;
+    tw_error err;
+    static void (*const changes[])(void) = {cut_file, replace_file};
+    static const char *const messages[] = {"was cut while it was read", "was replaced while it was read"};
+    for (size_t i = 0; i < 2; i++) {
+        write_bytes("cut.txt", file.bytes, file.length);
+        collect_on_push = changes[i];
+        assert_int_equal(collect("path: cut.txt", &o, &err), TW_ERR_DATA);
+        assert_non_null(strstr(err.message, messages[i]));
+        assert_string_equal(err.file, "cut.txt");
+        write_bytes("cut.txt", file.bytes, file.length);
+        assert_int_equal(collect("path: cut.txt, format: binary", &o, &err), TW_OK);
+    }
+    collect_on_push = NULL;
+    if (geteuid() != 0) {
+        chmod("cut.txt", 0);
+        expect_failure("path: cut.txt", TW_ERR_IO, "cut.txt", 0);
+    }
+    text_free(&file);
+}
+
 static void test_wide(void **state) {
     struct text file = {0};
     for (int i = 0; i < 5000; i++) text_printf(&file, "%sc%d", i ? "," : "", i);
@@ -372,6 +404,7 @@ int main(void) {
         cmocka_unit_test(test_patterns),         cmocka_unit_test(test_compressed),
         cmocka_unit_test(test_gzip_padding),     cmocka_unit_test(test_long_records),
         cmocka_unit_test(test_standard_input),   cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_files_that_change),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
