@@ -13,7 +13,7 @@ enum { plan_rounds_max = 5, room_rounds_max = 16, slots_block_bytes = 8 << 10 };
 typedef struct claim {
     uint32_t partition;
     bool spilled;
-    uint64_t rows;
+    uint64_t rows, slots;
     size_t bytes;
 } claim;
 
@@ -98,16 +98,18 @@ static void measure(join *j, claim *claims, size_t *in_memory) {
     qsort(claims, j->n_partitions, sizeof *claims, by_worth);
 }
 
-/* How many of the claims fit, and their slots. */
-static uint32_t choose(const join *j, const claim *claims, size_t budget, uint64_t *slots) {
+/* How many of the claims fit, and the slots of each. */
+static uint32_t choose(const join *j, claim *claims, size_t budget, uint64_t *slots) {
     uint32_t n = 0;
+    uint64_t rows = 0;
     size_t sum = 0;
     *slots = 0;
     for (; n < j->n_partitions; n++) {
         if (claims[n].rows > ROW_TABLE_ROWS_MAX || claims[n].bytes > budget - sum) break;
         sum += claims[n].bytes;
-        *slots += row_table_capacity(claims[n].rows);
+        rows += claims[n].rows;
     }
+    for (uint32_t i = 0; i < n; i++) *slots += claims[i].slots = row_table_capacity(claims[i].rows, rows);
     return n;
 }
 
@@ -116,7 +118,7 @@ static void set_tables(join *j, const claim *claims, uint32_t n) {
     memset(j->later, 1, j->n_partitions);
     for (uint32_t p = 0; p < j->n_partitions; p++) row_table_init(&j->tables[p], NULL, 0);
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t p = claims[i].partition, capacity = (uint32_t)row_table_capacity(claims[i].rows);
+        uint32_t p = claims[i].partition, capacity = (uint32_t)claims[i].slots;
         j->later[p] = 0;
         if (!capacity) continue;
         /* Zeroed by who loads it. */

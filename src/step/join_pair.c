@@ -199,7 +199,7 @@ static tw_status read_chunk(join_pair *p, uint64_t *rows, tw_error *err) {
 /* Room for the slots, at the cost of rows that wait for the next chunk. */
 static tw_status reserve_slots(join_pair *p, uint64_t rows, tw_error *err) {
     for (;;) {
-        tw_status status = join_slots(p->run->memory, row_table_capacity(rows), &p->slots, err);
+        tw_status status = join_slots(p->run->memory, row_table_capacity(rows, UINT64_MAX), &p->slots, err);
         if (status != TW_ERR_MEMORY || p->role.whole || !p->chunk || !p->chunk->next) return status;
         rows -= p->chunk->n;
         unread_block(p);
@@ -224,7 +224,7 @@ static tw_status load_chunk(join_pair *p, tw_error *err) {
         p->slots = NULL;
         return status;
     }
-    row_table_init(&p->table, (uint64_t *)(void *)p->slots->data, (uint32_t)row_table_capacity(rows));
+    row_table_init(&p->table, (uint64_t *)(void *)p->slots->data, (uint32_t)row_table_capacity(rows, UINT64_MAX));
     for (const row_block *b = p->chunk; b; b = b->next) row_table_insert(&p->table, p->join->sides[p->role.hashed].layout, b);
     p->stage = PAIR_SCAN;
     return TW_OK;

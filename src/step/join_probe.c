@@ -77,8 +77,7 @@ static inline uint8_t *find_further(const join_probe *s, uint64_t *slot, uint32_
     const row_table *t = &s->join->tables[join_partition(s->join, hash)];
     for (;;) {
         slot = row_table_candidate(t, row_table_next_slot(t, slot), hash);
-        if (!slot) return NULL;
-        if (equal(s, row, slot_row(*slot))) return slot_row(*slot);
+        if (!*slot || equal(s, row, slot_row(*slot))) return slot_row(*slot);
     }
 }
 
@@ -89,6 +88,7 @@ static inline __attribute__((always_inline)) void find_group(join_probe *s, cons
     const row_table *tables = s->join->tables;
     unsigned shift = 64 - s->join->bits;
     uint32_t stride = s->join->sides[RIGHT].layout->stride;
+    const uint8_t *null_row = s->join->sides[RIGHT].null_row; /* in place of none: no branch to predict */
     uint64_t *slots[group_rows];
     const uint64_t *hashes = s->hashes;
     for (uint32_t i = 0; i < n; i++) {
@@ -99,15 +99,15 @@ static inline __attribute__((always_inline)) void find_group(join_probe *s, cons
     for (uint32_t i = 0; i < n; i++) {
         uint64_t hash = hashes[some ? some[first + i] : first + i];
         slots[i] = row_table_candidate(&tables[hash >> shift], slots[i], hash);
-        if (!slots[i]) continue;
-        const uint8_t *row = slot_row(*slots[i]);
-        __builtin_prefetch(row);
-        __builtin_prefetch(row + stride - 1);
+        uintptr_t row = *slots[i] & ROW_ADDRESS; /* 0 does no harm */
+        __builtin_prefetch((const void *)row);
+        __builtin_prefetch((const void *)(row + stride - 1));
     }
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = some ? some[first + i] : first + i;
-        uint8_t *head = slots[i] ? slot_row(*slots[i]) : NULL;
-        if (head && !equal(s, row, head)) head = find_further(s, slots[i], row, equal);
+        uint8_t *head = slot_row(*slots[i]);
+        bool same = equal(s, row, head ? head : null_row);
+        if (__builtin_expect((head != NULL) & !same, false)) head = find_further(s, slots[i], row, equal);
         s->heads[row] = head;
     }
 }

@@ -42,12 +42,12 @@ void row_table_insert(row_table *t, const row_layout *l, const row_block *b) {
 
 static uint8_t *find_row(const row_table *t, const row_layout *l, const uint8_t *row) {
     uint64_t hash = row_header(row), *slot = row_table_slot(t, hash);
-    while ((slot = row_table_candidate(t, slot, hash))) {
+    for (;;) {
+        slot = row_table_candidate(t, slot, hash);
         uint8_t *found = slot_row(*slot);
-        if (rows_keys_equal(l, found, row)) return found;
+        if (!found || rows_keys_equal(l, found, row)) return found;
         slot = row_table_next_slot(t, slot);
     }
-    return NULL;
 }
 
 void row_table_find(const row_table *t, const row_layout *l, const uint8_t *const *rows, uint32_t n,

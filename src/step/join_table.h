@@ -19,8 +19,11 @@ typedef struct row_table {
 
 typedef uint64_t __attribute__((may_alias)) row_word;
 
-/* Twice the rows: half of the slots stay empty. */
-static inline uint64_t row_table_capacity(uint64_t rows) { return rows ? 2 * rows + 2 : 0; }
+/* For a table over `rows` of which the cache holds all slots or not: at least half of them stay empty,
+ * and more where that costs no miss. */
+static inline uint64_t row_table_capacity(uint64_t rows, uint64_t rows_of_all) {
+    return rows ? (rows_of_all <= 8192 ? 8 : rows_of_all <= 32768 ? 4 : 2) * rows + 2 : 0;
+}
 /* Rows whose table can be no larger than its numbers. */
 #define ROW_TABLE_ROWS_MAX (1u << 30)
 
@@ -36,14 +39,11 @@ static inline uint64_t *row_table_slot(const row_table *t, uint64_t hash) {
 static inline uint64_t *row_table_next_slot(const row_table *t, uint64_t *slot) {
     return slot + 1 < t->slots + t->capacity ? slot + 1 : t->slots;
 }
-/* From `slot` on, the slot of a row with the tag of this hash; NULL when there is none. */
+/* From `slot` on, the slot of a row with the tag of this hash, or an empty one. */
 static inline uint64_t *row_table_candidate(const row_table *t, uint64_t *slot, uint64_t hash) {
-    uint64_t tag = row_tag(hash), entry = *slot;
-    while (entry && (entry ^ tag) >> 48) {
-        slot = row_table_next_slot(t, slot);
-        entry = *slot;
-    }
-    return entry ? slot : NULL;
+    uint64_t tag = row_tag(hash);
+    while ((*slot != 0) & ((*slot ^ tag) >> 48 != 0)) slot = row_table_next_slot(t, slot);
+    return slot;
 }
 static inline uint8_t *slot_row(uint64_t entry) { return (uint8_t *)(uintptr_t)(entry & ROW_ADDRESS); }
 

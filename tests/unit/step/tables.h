@@ -58,10 +58,6 @@ typedef struct table_reader {
 
 static inline tw_status table_start(source *self, run_context *context, uint64_t *n_splits, tw_error *err) {
     table *t = ((table_source *)self)->table;
-    size_t row_bytes = 1; /* a batch is not much of the memory there is */
-    for (uint32_t c = 0; c < t->schema->n; c++) row_bytes += type_bytes(t->schema->fields[c].type);
-    size_t rows = memory_limit(context->memory) / 32 / row_bytes;
-    if (rows < t->per_batch) t->per_batch = rows ? (uint32_t)rows : 1;
     *n_splits = t->rows ? (t->rows->rows + t->per_split - 1) / t->per_split : 0;
     return TW_OK;
 }
@@ -89,7 +85,10 @@ static inline tw_status table_open(source *self, uint64_t split, reader **out, t
     table_reader *r = calloc(1, sizeof *r);
     r->reader = (reader){.class = &reader_calls, .position = split << 32};
     r->table = t;
-    r->batch_rows_max = tables.batch_rows_max;
+    size_t row_bytes = 1; /* a batch is not much of the memory there is */
+    for (uint32_t c = 0; c < t->schema->n; c++) row_bytes += type_bytes(t->schema->fields[c].type);
+    size_t rows = memory_limit(tables.run->memory) / 32 / row_bytes;
+    r->batch_rows_max = rows < 1 ? 1 : rows < tables.batch_rows_max ? (uint32_t)rows : tables.batch_rows_max;
     r->row = (uint32_t)split * t->per_split;
     r->end = t->rows->rows - r->row < t->per_split ? t->rows->rows : r->row + t->per_split;
     *out = &r->reader;
