@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { bytes_now_min = 64 << 10 };
+enum { bytes_now_min = 64 << 10, scan_bytes_max = 4 << 20 };
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for a join"); }
 
@@ -196,10 +196,22 @@ static tw_status read_chunk(join_pair *p, uint64_t *rows, tw_error *err) {
     return TW_OK;
 }
 
-/* Room for the slots, at the cost of rows that wait for the next chunk. */
+/* For the slots, and for the blocks of the other side one by one. */
+static tw_status reserve(join_pair *p, uint64_t rows, tw_error *err) {
+    memory *m = p->run->memory;
+    size_t block_bytes = memory_limit(m) / 64;
+    TRY(join_slots(m, row_table_capacity(rows, UINT64_MAX), &p->slots, err));
+    tw_status status = memory_make_room(m, block_bytes < scan_bytes_max ? block_bytes : scan_bytes_max, err);
+    if (status == TW_OK) return TW_OK;
+    buffer_unref(p->slots);
+    p->slots = NULL;
+    return status;
+}
+
+/* At the cost of rows that wait for the next chunk. */
 static tw_status reserve_slots(join_pair *p, uint64_t rows, tw_error *err) {
     for (;;) {
-        tw_status status = join_slots(p->run->memory, row_table_capacity(rows, UINT64_MAX), &p->slots, err);
+        tw_status status = reserve(p, rows, err);
         if (status != TW_ERR_MEMORY || p->role.whole || !p->chunk || !p->chunk->next) return status;
         rows -= p->chunk->n;
         unread_block(p);

@@ -306,7 +306,7 @@ static void test_refused_memory(void **state) {
     for (uint64_t seed = 5000; seed < 5036; seed++) {
         shape t = {.left_rows = 2500, .right_rows = 2500, .n_keys = 1, .n_left = 1, .n_right = 1,
                    .distinct = 2000, .text_bytes = 3000, .left_skew = seed / 6 % 2 * 10, .right_skew = seed / 6 % 2 * 10,
-                   .hog_bytes = (1300 + seed % 5 * 100) << 10};
+                   .hog_bytes = (1200 + seed % 5 * 100) << 10};
         run_options o = {.parallelism = 2, .memory_bytes = (size_t)3 << 20};
         spilled += check(seed, &t, seed % 6, &o);
     }

@@ -145,7 +145,7 @@ static inline void hog(void) {
     enum { piece = 16 << 10 };
     pthread_mutex_lock(&tables.lock);
     if (tables.n_hogs < 1024 && tables.n_hogs * piece < tables.hog_bytes &&
-        memory_make_room(tables.run->memory, 2 * piece, NULL) == TW_OK) {
+        memory_make_room(tables.run->memory, 16 * piece, NULL) == TW_OK) {
         buffer *b = buffer_try(tables.run->memory, piece);
         if (b) tables.hogs[tables.n_hogs++] = b;
     }
