@@ -7,6 +7,7 @@
 #define TESTS_ENGINE_FAKES_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,12 +106,14 @@ typedef struct doorman {
 static inline void *doorman_work(void *context) {
     doorman *d = context;
     uint64_t seed = clock_ns();
+    bool hasty = draw(&seed) & 1; /* may be there before who knocked has lain down */
     while (!atomic_load(&d->over)) {
         if (atomic_load(&d->knocks) == 0) {
-            sleep_us(draw_below(&seed, 40));
+            if (hasty) sched_yield();
+            else sleep_us(draw_below(&seed, 40));
             continue;
         }
-        if (draw_below(&seed, 3) == 0) sleep_us(draw_below(&seed, 100));
+        if (!hasty && draw_below(&seed, 3) == 0) sleep_us(draw_below(&seed, 100));
         atomic_store(&d->knocks, 0);
         atomic_fetch_add(&d->opened, 1);
         run_wake(d->run);
@@ -194,7 +197,7 @@ typedef struct numbers {
     int64_t fail_at;          /* the row that is bad; -1: none */
     bool fails_start, fails_io;
     doorman doorman;
-    slot *slot;
+    slot *slot, *gate;        /* splits are there once the gate is `met` */
 } numbers;
 
 typedef struct numbers_reader {
@@ -245,6 +248,7 @@ static inline tw_status numbers_start(source *self, run_context *run, uint64_t *
 static inline tw_status numbers_open(source *self, uint64_t split, reader **out, tw_error *err) {
     numbers *s = (numbers *)self;
     if (split >= s->splits) return TW_END;
+    if (s->gate && !atomic_load(&s->gate->met)) return STATUS_WAIT;
     if (s->counts && s->waits && !doorman_lets_in(&s->doorman)) return STATUS_WAIT;
     numbers_reader *r = make(sizeof *r);
     *r = (numbers_reader){.reader = {&numbers_reader_class, split << 32}, .source = s, .split = split};
@@ -276,6 +280,7 @@ static inline tw_status numbers_build(plan_builder *b, const args *a, source **o
     s->counts = args_bool(a, "counts");
     s->waits = args_bool(a, "waits");
     s->fail_at = args_int(a, "fail_at");
+    s->gate = args_int(a, "gate") < 0 ? NULL : &slots[args_int(a, "gate")];
     s->fails_start = args_bool(a, "fails_start");
     s->fails_io = args_bool(a, "fails_io");
     s->slot = args_int(a, "slot") < 0 ? NULL : &slots[args_int(a, "slot")];
@@ -290,7 +295,7 @@ static const option numbers_options[] = {
     NUMBER("tag", "0"),   NUMBER("splits", "1"),  NUMBER("batches", "1"),     NUMBER("rows", "1"),
     NUMBER("pad", "20"),  NUMBER("slow_us", "0"), NUMBER("io_failures", "0"), FLAG("counts"),
     FLAG("waits"),        NUMBER("fail_at", "-1"), FLAG("fails_start"),       FLAG("fails_io"),
-    NUMBER("slot", "-1"),
+    NUMBER("slot", "-1"), NUMBER("gate", "-1"),
 };
 static const source_descriptor fake_numbers = {
     .descriptor = {.name = "numbers", .summary = "rows", .options = numbers_options, .n_options = COUNT_OF(numbers_options)},
@@ -301,7 +306,7 @@ static const source_descriptor fake_numbers = {
 typedef struct alter_plan {
     operator_plan plan;
     unsigned every, times, memory_failures, slow_us, meet;
-    bool endless_memory_failure, fails, fails_open;
+    bool endless_memory_failure, fails, fails_open, ends;
     atomic_uint lanes;
     slot *slot;
 } alter_plan;
@@ -334,6 +339,7 @@ static inline tw_status alter_process(operator *self, batch *in, batch **out, bo
     alter *o = (alter *)self;
     alter_plan *p = (alter_plan *)self->plan;
     if (p->fails) return error_set(err, TW_ERR_DATA, "cannot alter");
+    if (p->ends) return TW_END;
     if (p->endless_memory_failure) return error_set(err, TW_ERR_MEMORY, "no memory at all");
     if (o->failed < p->memory_failures) {
         o->failed++;
@@ -385,13 +391,14 @@ static inline tw_status alter_build(stream *s, const args *a, tw_error *err) {
     p->meet = (unsigned)args_int(a, "meet");
     p->fails = args_bool(a, "fails");
     p->fails_open = args_bool(a, "fails_open");
+    p->ends = args_bool(a, "ends");
     p->slot = args_int(a, "slot") < 0 ? NULL : &slots[args_int(a, "slot")];
     return stream_add_operator(s, &p->plan, s->schema, err);
 }
 static const option alter_options[] = {
     NUMBER("every", "1"), NUMBER("times", "1"), NUMBER("memory_failures", "0"), FLAG("endless_memory_failure"),
-    NUMBER("slow_us", "0"), NUMBER("meet", "0"), FLAG("fails"), FLAG("fails_open"), NUMBER("slot", "-1"),
-    FLAG("costly"), NUMBER("rows_max", "0"),
+    NUMBER("slow_us", "0"), NUMBER("meet", "0"), FLAG("fails"), FLAG("fails_open"), FLAG("ends"),
+    NUMBER("slot", "-1"), FLAG("costly"), NUMBER("rows_max", "0"),
 };
 #define ALTER(step) \
     {.descriptor = {.name = step, .summary = "rows", .options = alter_options, .n_options = COUNT_OF(alter_options)}, \
@@ -587,7 +594,7 @@ typedef struct record {
     sink sink;
     run_context *run;
     sequencer *order;
-    slot *slot;
+    slot *slot, *gate;        /* opened when it is asked whether it is satisfied, then all are woken */
     int fails;                /* which call */
     bool ordered, all, refuses;
     unsigned memory_failures, slow_us;
@@ -689,6 +696,12 @@ static inline bool record_ready(sink *self, const batch_order *order) {
     if (k->ordered && !sequencer_ready(k->order, order)) return false;
     return !k->refuses || doorman_lets_in(&k->doorman);
 }
+/* Whoever asks holds the run's lock, and has looked at other pipelines before. */
+static inline bool record_satisfied(sink *self) {
+    record *k = (record *)self;
+    if (k->gate && !atomic_exchange(&k->gate->met, true)) run_wake(k->run);
+    return false;
+}
 static inline tw_status record_end_split(sink_writer *self, const batch_order *order, tw_error *err) {
     record *k = (record *)self->sink;
     if (k->fails == CALL_END_SPLIT) return error_set(err, TW_ERR_IO, "record fails in end_split");
@@ -732,7 +745,7 @@ static inline void record_free(sink *self) {
     unmake(k);
 }
 static const sink_class record_class = {.start = record_start, .open = record_open, .push = record_push,
-    .end_split = record_end_split, .ready = record_ready, .close = record_close, .drop = record_drop,
+    .end_split = record_end_split, .ready = record_ready, .satisfied = record_satisfied, .close = record_close, .drop = record_drop,
     .end_input = record_end_input, .finish = record_finish, .commit = record_commit, .needs = record_needs,
     .free = record_free};
 
@@ -746,12 +759,13 @@ static inline tw_status record_build(plan_builder *b, const args *a, schema *s, 
     k->refuses = args_bool(a, "refuses");
     k->memory_failures = (unsigned)args_int(a, "memory_failures");
     k->slow_us = (unsigned)args_int(a, "slow_us");
+    k->gate = args_int(a, "gate") < 0 ? NULL : &slots[args_int(a, "gate")];
     *out = &k->sink;
     return TW_OK;
 }
 static const option record_options[] = {
     NUMBER("slot", "0"), {"fails", OPTION_ENUM, 0, "for tests", .values = record_calls}, FLAG("unordered"), FLAG("all"),
-    FLAG("refuses"), NUMBER("memory_failures", "0"), NUMBER("slow_us", "0"),
+    FLAG("refuses"), NUMBER("memory_failures", "0"), NUMBER("slow_us", "0"), NUMBER("gate", "-1"),
 };
 static const sink_descriptor fake_record = {
     .descriptor = {.name = "record", .summary = "rows", .options = record_options, .n_options = COUNT_OF(record_options)},

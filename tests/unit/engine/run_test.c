@@ -161,8 +161,10 @@ static char *job_text(job_model *m) {
         text_append_string(&t, "}}");
         add_part(f, "record", f->n, 0);
     }
-    if (strstr(text_string(&t), "bound") && draw_below(&m->seed, 2))
-        text_printf(&t, "run: {workers: {bound: %u}}\n", 1 + draw_below(&m->seed, 2));
+    static const char *const bounded[] = {"bound", "beside", "gather", "alter"};
+    const char *step = bounded[draw_below(&m->seed, 4)];
+    if (strstr(text_string(&t), step) && draw_below(&m->seed, 2))
+        text_printf(&t, "run: {workers: {%s: %u}}\n", step, 1 + draw_below(&m->seed, 2));
     text_free(&m->text);
     return text_take(&t);
 }
@@ -329,6 +331,8 @@ static const failing failures[] = {
      "row 333 is bad"},
     {"source: {numbers: {splits: 50, rows: 10}}\nsteps: [{alter: {fails: true}}]\nsink: {record: {}}\n", TW_ERR_DATA,
      "cannot alter"},
+    {"source: {numbers: {splits: 50, rows: 10}}\nsteps: [{alter: {ends: true}}]\nsink: {record: {}}\n", TW_ERR_INTERNAL,
+     "ended before its input"},
     {"source: {numbers: {splits: 50, rows: 10}}\nsteps: [{alter: {fails_open: true}}]\nsink: {record: {}}\n", TW_ERR_IO,
      "cannot open"},
     {"source: {numbers: {splits: 50, rows: 10}}\nsteps: [gather, {alter: {fails: true, costly: true}}]\nsink: {record: {}}\n",
@@ -550,6 +554,18 @@ static void test_no_wake_up_is_lost(void **state) {
     }
 }
 
+/* The only worker has found `b` without a split, looks at `a`, which waits for `b`, and would sleep: a wake
+ * that comes in between must not be lost. */
+static void test_a_wake_between_looking_and_sleeping(void **state) {
+    slots_clear();
+    run_options o = two;
+    o.parallelism = 1;
+    MUST(fake_job("flows:\n"
+                  "  a: {source: {numbers: {splits: 2, rows: 5}}, steps: [{beside: {with: b}}], sink: {record: {gate: 5}}}\n"
+                  "  b: {source: {numbers: {splits: 2, rows: 5, counts: true, gate: 5}}}\n", &o, NULL));
+    assert_int_equal(slots[0].n, 10);
+}
+
 static void *run_many(void *context) {
     int number = (int)(intptr_t)context;
     char text[512];
@@ -639,6 +655,7 @@ int main(void) {
         cmocka_unit_test(test_all_workers_are_busy),
         cmocka_unit_test(test_bounds_of_workers_are_kept),
         cmocka_unit_test(test_no_wake_up_is_lost),
+        cmocka_unit_test(test_a_wake_between_looking_and_sleeping),
         cmocka_unit_test(test_several_runs_in_one_process),
         cmocka_unit_test(test_progress_grows),
         cmocka_unit_test(test_wide_unions),
