@@ -10,12 +10,23 @@ void arena_rows_init(arena_rows *a, memory *m, const row_layout *l) {
 }
 
 void arena_rows_clear(arena_rows *a) {
-    for (uint32_t i = 0; i < a->n_chunks; i++) buffer_unref(a->chunks[i]);
+    for (uint32_t i = 0; i < a->n_chunks + a->n_chunks_kept; i++) buffer_unref(a->chunks[i]);
     for (uint32_t i = 0; i < a->n_heaps; i++) buffer_unref(a->heaps[i]);
     free(a->chunks);
     free(a->chunk_counts);
     free(a->heaps);
     arena_rows_init(a, a->memory, a->layout);
+}
+
+void arena_rows_rewind(arena_rows *a) {
+    for (; a->n_heaps; a->n_heaps--) {
+        a->bytes -= a->heaps[a->n_heaps - 1]->capacity;
+        buffer_unref(a->heaps[a->n_heaps - 1]);
+    }
+    a->n_chunks_kept += a->n_chunks;
+    a->n_chunks = a->chunk_rows = a->last_used = 0;
+    a->heap_used = 0;
+    a->n = 0;
 }
 
 /* Grows an array for one more item; powers of two. */
@@ -51,28 +62,32 @@ static size_t next_bytes(size_t so_far) {
     return so_far < CHUNK_BYTES_MIN ? CHUNK_BYTES_MIN : so_far > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : so_far;
 }
 
+/* The last chunk that is in use is the one behind. */
+static void use_chunk(arena_rows *a) {
+    if (a->n_chunks) a->chunk_counts[a->n_chunks - 1] = a->last_used;
+    a->chunk_rows = (uint32_t)(a->chunks[a->n_chunks++]->size / a->layout->stride);
+    a->last_used = 0;
+}
+
 static bool add_chunk(arena_rows *a, uint32_t rows_min) {
     size_t stride = a->layout->stride;
     size_t bytes = next_bytes(a->n * stride);
     if (bytes < rows_min * stride) bytes = rows_min * stride;
+    for (; a->n_chunks_kept; a->n_chunks_kept--) {
+        use_chunk(a);
+        if (a->chunk_rows >= rows_min) {
+            a->n_chunks_kept--;
+            return true;
+        }
+    }
     if (!grow(a, &a->chunks, a->n_chunks, sizeof *a->chunks) ||
         !grow(a, &a->chunk_counts, a->n_chunks, sizeof *a->chunk_counts))
         return false;
     buffer *b = get(a, bytes);
     if (!b) return false;
-    if (a->n_chunks) a->chunk_counts[a->n_chunks - 1] = a->last_used;
-    a->chunks[a->n_chunks++] = b;
-    a->chunk_rows = (uint32_t)(bytes / stride);
-    a->last_used = 0;
+    a->chunks[a->n_chunks] = b;
+    use_chunk(a);
     return true;
-}
-
-uint8_t *arena_rows_new(arena_rows *a) {
-    if (a->last_used == a->chunk_rows && !add_chunk(a, 1)) return NULL;
-    uint8_t *row = a->chunks[a->n_chunks - 1]->data + (size_t)a->last_used * a->layout->stride;
-    a->last_used++;
-    a->n++;
-    return row;
 }
 
 static bool add_heap(arena_rows *a, size_t bytes) {
@@ -97,11 +112,6 @@ uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes) {
 
 bool arena_rows_reserve(arena_rows *a, uint32_t rows) {
     return a->chunk_rows - a->last_used >= rows || add_chunk(a, rows);
-}
-
-void arena_rows_drop_last(arena_rows *a) {
-    a->last_used--;
-    a->n--;
 }
 
 tw_status arena_rows_heap(const arena_rows *a, buffer **out, tw_error *err) {

@@ -10,10 +10,10 @@ typedef struct arena_rows {
     memory *memory;
     const row_layout *layout;
     buffer **chunks;      /* of rows */
-    uint32_t n_chunks;
-    uint32_t chunk_rows;  /* rows in the last chunk */
+    uint32_t *chunk_counts; /* rows in each but the last that is in use */
+    uint32_t n_chunks, n_chunks_kept; /* in use; and those behind, which are left from before */
+    uint32_t chunk_rows;  /* places in the last chunk in use */
     uint32_t last_used;   /* of them */
-    uint32_t *chunk_counts;
     uint64_t n;           /* rows in all */
     buffer **heaps;
     uint32_t n_heaps;
@@ -25,13 +25,21 @@ typedef struct arena_rows {
 
 void arena_rows_init(arena_rows *a, memory *m, const row_layout *l);
 void arena_rows_clear(arena_rows *a); /* frees everything; may be used again */
-/* One more row, not cleared; NULL when refused. */
-uint8_t *arena_rows_new(arena_rows *a);
+void arena_rows_rewind(arena_rows *a); /* no rows and no bytes any more, but their memory is kept for the next */
+/* Makes sure that so many rows can be had by arena_rows_new. False: refused. */
+bool arena_rows_reserve(arena_rows *a, uint32_t rows);
+/* One more row of those reserved, not cleared. */
+static inline uint8_t *arena_rows_new(arena_rows *a) {
+    uint8_t *row = a->chunks[a->n_chunks - 1]->data + (size_t)a->last_used++ * a->layout->stride;
+    a->n++;
+    return row;
+}
+static inline void arena_rows_drop_last(arena_rows *a) { /* the last row that was given: it is as if it never was */
+    a->last_used--;
+    a->n--;
+}
 /* `bytes` of heap, 8-byte aligned; NULL when refused. */
 uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes);
-void arena_rows_drop_last(arena_rows *a); /* the last row that was given: it is as if it never was */
-/* Makes sure that so many rows can be had without being refused. False: refused. */
-bool arena_rows_reserve(arena_rows *a, uint32_t rows);
 /* A buffer beside the rows, charged to the owner of the result; NULL when refused. */
 buffer *arena_rows_buffer(arena_rows *a, size_t bytes);
 /* A run of rows, and how many it has. */

@@ -47,7 +47,10 @@ static inline bool bucket_is_full(const bucket *b) { return b->tags[bucket_size 
 static inline void bucket_put(bucket *b, uint16_t tag, const uint8_t *row) {
     uint32_t k = (uint32_t)__builtin_ctz(bucket_match(b, 0)) / 2;
     uint64_t address = (uint64_t)(uintptr_t)row;
-    for (uint32_t i = 0; i < 6; i++) b->rows[k][i] = (uint8_t)(address >> 8 * i);
+    uint32_t low = (uint32_t)address;
+    uint16_t high = (uint16_t)(address >> 32);
+    memcpy(b->rows[k], &low, sizeof low);
+    memcpy(b->rows[k] + sizeof low, &high, sizeof high);
     b->tags[k] = tag;
 }
 
@@ -74,11 +77,31 @@ typedef struct group_find {
 /* The group of row i, looked for without haste and made if there is none; room for a row was reserved. NULL:
  * there is none for the key's bytes. */
 uint8_t *group_table_find_or_make(group_table *t, const group_find *f, uint32_t i);
+/* Copies what the long keys of a new row point to. False: there is no room. */
+bool group_table_keep_keys(group_table *t, uint8_t *row);
 
 /* The key words of row i, from the first on. */
 static inline const uint8_t *find_key(const group_find *f, key_form form, uint32_t i) {
     if (form == KEY_ENCODED) return f->rows[i] + sizeof(uint64_t);
     return f->keys + (size_t)i * (form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t));
+}
+
+/* A new group, for which room was reserved, in no bucket yet; NULL when there is no room for a long key. */
+static inline __attribute__((always_inline)) uint8_t *new_group(group_table *t, key_form form, const uint8_t *key, uint64_t hash) {
+    const row_layout *l = t->shape->layout;
+    uint8_t *row = arena_rows_new(&t->rows);
+    memcpy(row, &hash, 8);
+    if (form != KEY_ENCODED) {
+        uint32_t words = form == KEY_VIEW ? 2 : 1;
+        memcpy(row + 8, key, 8 * words);
+        for (uint32_t at = 8 + 8 * words; at < l->stride; at += 8) memcpy(row + at, l->blank + at, 8);
+    } else {
+        for (uint32_t at = 8; at < l->stride; at += 8) memcpy(row + at, l->blank + at, 8);
+        memcpy(row + l->key_begin, key, l->key_end - l->key_begin);
+    }
+    if (form == KEY_WORD || !l->keys_have_views || group_table_keep_keys(t, row)) return row;
+    arena_rows_drop_last(&t->rows);
+    return NULL;
 }
 
 /* `whole` words, then what the tail mask leaves of one more. Of keys that are not encoded that word is validity
@@ -129,6 +152,9 @@ static inline __attribute__((always_inline)) uint32_t settle_rows(group_table *t
                                                                   uint32_t whole, const uint8_t *none, uint32_t first,
                                                                   uint32_t n, const uint8_t *const *rows) {
     const row_layout *l = t->shape->layout;
+    bucket *buckets = buckets_of(t);
+    uint64_t mask = t->mask;
+    const uint64_t *hashes = f->hashes + first;
     const uint8_t *key = form == KEY_ENCODED ? NULL : find_key(f, form, first);
     uint8_t **groups = f->groups + first;
     uint32_t count_offset = f->count_offset;
@@ -136,8 +162,12 @@ static inline __attribute__((always_inline)) uint32_t settle_rows(group_table *t
         uint8_t *row = (uint8_t *)(uintptr_t)rows[i];
         const uint8_t *mine = form == KEY_ENCODED ? find_key(f, form, first + i) : key + i * (form == KEY_VIEW ? sizeof(view) : sizeof(uint64_t));
         if (row == none || !find_equal(l, form, whole, row, mine)) {
-            row = group_table_find_or_make(t, f, first + i);
+            bucket *b = &buckets[hashes[i] & mask];
+            uint16_t tag = tag_of(hashes[i]);
+            bool is_new = !bucket_match(b, tag) && !bucket_is_full(b);
+            row = is_new ? new_group(t, form, mine, hashes[i]) : group_table_find_or_make(t, f, first + i);
             if (!row) return i;
+            if (is_new) bucket_put(b, tag, row);
         }
         groups[i] = row;
         if (count_offset) ++*(uint64_t *)(void *)(row + count_offset);

@@ -74,7 +74,9 @@ static tw_status overflow(group_merge *m, tw_error *err) {
         return error_set(err, TW_ERR_MEMORY, "run.memory is too small: what one group holds must fit in its share of it");
     if (!m->parts)
         TRY(exchange_create(s->run->memory, s->run->spill, s->shape->layout, GROUP_SUB_PARTITIONS, 0, &m->parts, err));
-    return group_table_flush(&m->table, m->parts, depth, m->scratch, err);
+    TRY(group_table_flush(&m->table, m->parts, depth, m->scratch, err));
+    group_table_rewind(&m->table);
+    return TW_OK;
 }
 
 /* The partition has been read. */
@@ -84,6 +86,7 @@ static tw_status close_partition(group_merge *m, tw_error *err) {
     m->work->partition++;
     if (!m->parts) return TW_OK;
     TRY(group_table_flush(&m->table, m->parts, depth, m->scratch, err));
+    group_table_reset(&m->table);
     exchange_seal(m->parts);
     TRY(push_work(m, m->parts, true, 0, GROUP_SUB_PARTITIONS, depth, err));
     m->parts = NULL;
@@ -102,7 +105,9 @@ static void open_partition(group_merge *m) {
     if (more == 0) m->work->partition++;
     else if (m->table.rows.n && m->bytes + more > m->store->merged_bytes_max / 3) m->merged = true;
     else m->open = true;
-    if (m->open) m->bytes += more;
+    if (!m->open) return;
+    if (m->table.rows.n == 0) group_table_expect(&m->table, exchange_rows(m->work->exchange, m->work->partition));
+    m->bytes += more;
 }
 
 static tw_status take_block(group_merge *m, tw_error *err) {

@@ -1,11 +1,12 @@
 #include "step/group_store.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum {
     split_rows = 65536,          /* partitions are merged together up to about this many rows */
-    thin_check_groups = 65536,   /* a lane's table of this size must have earned its keep, */
-    thin_groups = 32768,         /* or it stays small enough for the cache */
+    thin_check_groups = 65536,
+    thin_groups = 32768,
     flush_rows = 8192,
 };
 
@@ -21,7 +22,8 @@ flush_scratch *flush_scratch_new(void) { return malloc(sizeof(flush_scratch)); }
 tw_status group_store_start(group_store *s, run_context *run, uint32_t lane_tables, tw_error *err) {
     s->run = run;
     size_t state = memory_limit(run->memory) / 4 * 3;
-    s->table_bytes_max = state / (2 * (size_t)run->parallelism * lane_tables);
+    /* What tables have is combined; what the exchange has is not. */
+    s->table_bytes_max = state / 3 * 2 / ((size_t)run->parallelism * lane_tables);
     s->merged_bytes_max = state / 4 * 3 / run->parallelism;
     return exchange_create(run->memory, run->spill, s->shape->layout, GROUP_PARTITIONS, 0, &s->exchange, err);
 }
@@ -78,7 +80,6 @@ tw_status group_table_flush(group_table *t, exchange *to, uint32_t depth, flush_
         }
     }
     if (n) TRY(exchange_append_rows(to, scratch->from, n, scratch->to, err));
-    group_table_reset(t);
     return TW_OK;
 }
 
@@ -104,12 +105,36 @@ void group_lane_clear(group_lane *l) {
     *l = (group_lane){0};
 }
 
-tw_status group_lane_flush(group_lane *l, tw_error *err) {
+/* How many groups there are, if all are equally likely, when so many rows had so many: groups / rows is
+ * (1 - e^-x) / x for x rows a group. */
+static double expected_groups(uint64_t rows, uint64_t groups) {
+    double ratio = (double)groups / (double)rows, low = 1e-9, high = 64;
+    for (int i = 0; i < 60; i++) {
+        double x = sqrt(low * high);
+        if (-expm1(-x) / x > ratio) low = x;
+        else high = x;
+    }
+    return (double)rows / low;
+}
+
+/* Whether a table as large as there may be would be full before rows met their groups again: then it is emptied
+ * while it still fits the cache. */
+static bool is_thin(const group_lane *l) {
     uint64_t groups = l->table.rows.n;
-    if (groups >= thin_groups / 2) l->thin = l->rows_since_flush < groups * 2;
+    double bytes = (double)group_table_bytes(&l->table) / (double)groups;
+    return expected_groups(l->rows_since_flush, groups) * bytes > (double)l->table.bytes_max;
+}
+
+tw_status group_lane_flush(group_lane *l, tw_error *err) {
+    bool was_thin = l->thin;
+    if (l->table.rows.n >= thin_groups / 2) l->thin = is_thin(l);
     l->table.groups_max = l->thin ? thin_groups : UINT64_MAX;
     l->rows_since_flush = 0;
-    return group_table_flush(&l->table, l->store->exchange, 0, l->scratch, err);
+    l->checked = false;
+    TRY(group_table_flush(&l->table, l->store->exchange, 0, l->scratch, err));
+    if (was_thin && l->thin) group_table_rewind(&l->table);
+    else group_table_reset(&l->table);
+    return TW_OK;
 }
 
 tw_status group_lane_add(group_lane *l, const group_input *in, tw_error *err) {
@@ -124,7 +149,7 @@ tw_status group_lane_add(group_lane *l, const group_input *in, tw_error *err) {
         before = progress;
         TRY(group_lane_flush(l, err));
     }
-    uint64_t groups = l->table.rows.n;
-    bool useless = groups >= thin_check_groups && l->rows_since_flush < groups * 2;
-    return useless ? group_lane_flush(l, err) : TW_OK;
+    if (l->checked || l->table.rows.n < thin_check_groups) return TW_OK;
+    l->checked = true;
+    return is_thin(l) ? group_lane_flush(l, err) : TW_OK;
 }

@@ -31,7 +31,8 @@ typedef struct group_lane {
     group_store *store;
     group_table table;
     uint64_t rows_since_flush;
-    bool thin; /* rows hardly ever meet their group again: flush early, stay in the cache */
+    bool thin;    /* rows hardly ever meet their group again: flush early, stay in the cache */
+    bool checked; /* since the last flush, whether it should be */
     struct flush_scratch *scratch;
 } group_lane;
 
@@ -45,8 +46,8 @@ tw_status group_lane_flush(group_lane *l, tw_error *err);
 
 #define GROUP_DEPTH_MAX 7u /* of splitting a partition again */
 
-/* Moves the table's groups into an exchange, by the bits of their hash that belong to this depth (0: the store's),
- * and empties it. An error is final. */
+/* Copies the table's groups into an exchange, by the bits of their hash that belong to this depth (0: the
+ * store's); the table is then to be emptied. An error is final. */
 tw_status group_table_flush(group_table *t, exchange *to, uint32_t depth, struct flush_scratch *scratch, tw_error *err);
 struct flush_scratch *flush_scratch_new(void);
 /* After TW_END of a table: whether anything came of it since the last time. */

@@ -6,7 +6,8 @@
 
 enum {
     buckets_min = 64,
-    bucket_load = 5, /* on average, of eight, at most */
+    bucket_load = 5,     /* of eight, on average, before there are twice as many; */
+    bucket_load_max = 7, /* when there is no room for that */
 };
 
 tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err) {
@@ -29,6 +30,11 @@ void group_table_reset(group_table *t) {
     buffer_unref(t->scratch_heap);
     t->buckets = t->scratch_heap = NULL;
     t->mask = 0;
+}
+
+void group_table_rewind(group_table *t) {
+    arena_rows_rewind(&t->rows);
+    if (t->buckets) memset(t->buckets->data, 0, (t->mask + 1) * sizeof(bucket));
 }
 
 void group_table_destroy(group_table *t) {
@@ -62,7 +68,8 @@ static bool buckets_reserve(group_table *t, uint32_t more) {
     uint64_t n = t->buckets ? t->mask + 1 : 0, wanted = n ? n : buckets_min;
     while (t->rows.n + more > wanted * bucket_load) wanted *= 2;
     if (wanted == n) return true;
-    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(bucket) > t->bytes_max) return false;
+    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(bucket) > t->bytes_max)
+        return t->rows.n + more <= n * bucket_load_max;
     buffer *fresh = arena_rows_buffer(&t->rows, wanted * sizeof(bucket));
     if (!fresh) return false;
     bucket *buckets = (bucket *)(void *)fresh->data;
@@ -78,30 +85,24 @@ static bool buckets_reserve(group_table *t, uint32_t more) {
     return true;
 }
 
+void group_table_expect(group_table *t, uint64_t groups) {
+    uint64_t bytes = groups * t->shape->layout->stride + groups / bucket_load * sizeof(bucket);
+    if (t->rows.n == 0 && bytes <= t->bytes_max / 2 && groups < UINT32_MAX) buckets_reserve(t, (uint32_t)groups);
+}
+
 /* ---- finding ---- */
 
-/* A new group; NULL when there is no room for a long key. */
-static uint8_t *new_group(group_table *t, const group_find *f, uint32_t i) {
+bool group_table_keep_keys(group_table *t, uint8_t *row) {
     const row_layout *l = t->shape->layout;
-    uint8_t *row = arena_rows_new(&t->rows);
-    for (uint32_t at = 0; at < l->stride; at += 8) memcpy(row + at, l->blank + at, 8);
-    row_set_header(row, f->hashes[i]);
-    uint32_t bytes = f->form == KEY_VIEW ? sizeof(view) : f->form == KEY_WORD ? sizeof(uint64_t) : l->key_end - l->key_begin;
-    const uint8_t *key = find_key(f, f->form, i);
-    for (; bytes >= 8; bytes -= 8, key += 8) memcpy(row + l->key_begin + (key - find_key(f, f->form, i)), key, 8);
-    if (bytes) memcpy(row + l->key_begin + (key - find_key(f, f->form, i)), key, bytes);
     for (uint32_t k = 0; k < l->n_views && l->view_fields[k] < t->shape->n_keys; k++) {
         view *v = (view *)(void *)(row + l->fields[l->view_fields[k]].offset);
         if (v->size <= VIEW_SMALL_MAX) continue;
         uint8_t *kept = arena_rows_bytes(&t->rows, v->size);
-        if (!kept) {
-            arena_rows_drop_last(&t->rows);
-            return NULL;
-        }
+        if (!kept) return false;
         memcpy(kept, v->data, v->size);
         v->data = kept;
     }
-    return row;
+    return true;
 }
 
 static bool same_key(const group_table *t, const group_find *f, const uint8_t *row, const uint8_t *key) {
@@ -123,7 +124,7 @@ uint8_t *group_table_find_or_make(group_table *t, const group_find *f, uint32_t 
             if (same_key(t, f, row, key)) return row;
         }
         if (bucket_is_full(b)) continue;
-        uint8_t *row = new_group(t, f, i);
+        uint8_t *row = new_group(t, f->form, key, hash);
         if (row) bucket_put(b, tag, row);
         return row;
     }

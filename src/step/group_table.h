@@ -41,6 +41,9 @@ typedef struct group_table {
 tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err);
 void group_table_destroy(group_table *t);
 void group_table_reset(group_table *t); /* no groups, least memory */
+void group_table_rewind(group_table *t); /* no groups, but their memory is kept for the next */
+/* Room for so many groups at once, if that is not too large; only makes it faster. */
+void group_table_expect(group_table *t, uint64_t groups);
 static inline size_t group_table_bytes(const group_table *t) { return t->rows.bytes + (t->buckets ? t->buckets->capacity : 0); }
 
 /* Rows of a batch. */
