@@ -60,10 +60,14 @@ typedef struct reader_class {
     void (*free)(reader *self);
 } reader_class;
 
+/* For sources that number rows without gaps, so that the numbers do not depend on how they were cut: a
+ * row may become 2^24 before those of the next one come too early. */
+#define POSITION_SPREAD 24
+
 struct reader {
     const reader_class *class;
     uint64_t position; /* of the split's first row; split << 32 unless the source knows better */
-    unsigned spread;   /* bits: if positions count rows without gaps, room for what each row becomes */
+    unsigned spread;   /* POSITION_SPREAD if positions count rows without gaps, else 0 */
 };
 
 typedef struct source_class {

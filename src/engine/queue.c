@@ -7,7 +7,6 @@
 #include "engine/sequencer.h"
 
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
-#define POSITION_SPREAD 24 /* a row may become so many (2^24) before those of the next one come too early */
 
 typedef struct entry {
     batch *b;

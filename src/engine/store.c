@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POSITION_SPREAD 24 /* as in queue.c */
-
 /* The rows of one batch. */
 typedef struct piece {
     uint64_t position; /* order of its first row; once all are there: the number of that row */

@@ -347,6 +347,7 @@ static tw_status sort_source_open(source *self, uint64_t split_number, reader **
     r->state = s;
     pthread_mutex_lock(&s->lock);
     r->reader.position = s->rank;
+    r->reader.spread = POSITION_SPREAD;
     tw_status status = open_some(s, r, err);
     pthread_mutex_unlock(&s->lock);
     if (status == TW_OK) *out = &r->reader;
