@@ -40,7 +40,8 @@ typedef struct tw_job tw_job;
 TW_API tw_status tw_job_parse(const char *text, size_t length, const char *file, tw_job **out,
                               tw_error *err);
 TW_API void tw_job_free(tw_job *job); /* cancels and waits first if it still runs */
-/* "run.memory=1GiB", "steps[1].sort.limit=10". Before tw_job_check. */
+/* "run.memory=1GiB", "steps[1].sort.limit=10". Before tw_job_check, which tells an assignment that is
+ * TW_ERR_JOB here once more. */
 TW_API tw_status tw_job_set(tw_job *job, const char *assignment, tw_error *err);
 /* Checks everything and makes the plan; nothing runs and no output is touched. */
 TW_API tw_status tw_job_check(tw_job *job, tw_error *err);

@@ -62,6 +62,22 @@ void tw_job_free(tw_job *j) {
     free(j);
 }
 
+/* Whether the last of the assignments can be applied after the others; the job is read anew by
+ * tw_job_check, so what is wrong with its text is not said here. */
+static tw_status try_assignments(const tw_job *j, tw_error *err) {
+    error_list unsaid = {0}, errors = {0};
+    document *d = NULL;
+    tw_status status = document_parse(j->text, j->length, j->file, NULL, &unsaid, &d);
+    for (size_t i = 0; status == TW_OK && i < j->n_sets; i++)
+        status = document_set(d, j->sets[i], NULL, i + 1 < j->n_sets ? &unsaid : &errors);
+    if (status == TW_ERR_MEMORY) error_set(err, status, "out of memory");
+    else status = error_list_status(&errors, err);
+    document_free(d);
+    error_list_free(&unsaid);
+    error_list_free(&errors);
+    return status;
+}
+
 tw_status tw_job_set(tw_job *j, const char *assignment, tw_error *err) {
     if (j->checked) return error_set(err, TW_ERR_JOB, "the job is checked already");
     char **more = realloc(j->sets, (j->n_sets + 1) * sizeof *more);
@@ -70,7 +86,9 @@ tw_status tw_job_set(tw_job *j, const char *assignment, tw_error *err) {
     j->sets[j->n_sets] = strdup(assignment);
     if (!j->sets[j->n_sets]) return no_memory(err);
     j->n_sets++;
-    return TW_OK;
+    tw_status status = try_assignments(j, err);
+    if (status == TW_ERR_MEMORY) free(j->sets[--j->n_sets]);
+    return status;
 }
 
 static uint32_t processors(void) {

@@ -77,7 +77,10 @@ static int load_job(const job_arguments *a, tw_job **out) {
     tw_error err = {0};
     tw_status status = tw_job_parse(text_string(&t), t.length, a->file, out, &err);
     text_free(&t);
-    for (size_t i = 0; i < a->n_sets && status == TW_OK; i++) status = tw_job_set(*out, a->sets[i], &err);
+    for (size_t i = 0; i < a->n_sets && status == TW_OK; i++) {
+        status = tw_job_set(*out, a->sets[i], &err);
+        if (status == TW_ERR_JOB) status = TW_OK; /* told with all the others */
+    }
     if (status == TW_OK) status = tw_job_check(*out, &err);
     if (status == TW_OK) return EXIT_DONE;
     size_t n = *out ? tw_job_errors(*out) : 0;

@@ -39,7 +39,6 @@ typedef struct job_run {
     int64_t memory_bytes;
     uint32_t batch_rows;
     const char *spill;
-    const char *trace;
     job_bad_records on_bad_record;
     const char *dead_letter;
     job_workers *workers;

@@ -94,7 +94,6 @@ tw_status job_read_run(job *j, const node *n, struct place at, error_list *error
     r->memory_bytes = args_int(a, "memory");
     r->batch_rows = (uint32_t)args_int(a, "batch_rows");
     r->spill = args_string(a, "spill");
-    r->trace = args_string(a, "trace");
     const args *dead_letter = args_section(a, "on_bad_record");
     r->on_bad_record = args_enum(a, "on_bad_record") == 1 ? JOB_BAD_SKIP : JOB_BAD_FAIL;
     if (dead_letter) {

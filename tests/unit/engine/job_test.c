@@ -156,7 +156,7 @@ static void rings(void **state) {
 
 static void run_settings(void **state) {
     parsed p = parse("source: x\nsteps: [sort, limit: 1]\nsink: y\n"
-                     "run: {parallelism: 4, memory: 1GiB, batch_rows: 100, spill: /s, trace: t.json, "
+                     "run: {parallelism: 4, memory: 1GiB, batch_rows: 100, spill: /s, "
                      "on_bad_record: {dead_letter: bad.txt}, workers: {sort: 2}}\n");
     assert_int_equal(p.status, TW_OK);
     const job_run *r = &p.j->run;
@@ -164,7 +164,6 @@ static void run_settings(void **state) {
     assert_int_equal(r->memory_bytes, 1 << 30);
     assert_int_equal(r->batch_rows, 100);
     assert_string_equal(r->spill, "/s");
-    assert_string_equal(r->trace, "t.json");
     assert_int_equal(r->on_bad_record, JOB_BAD_DEAD_LETTER);
     assert_string_equal(r->dead_letter, "bad.txt");
     assert_int_equal(r->n_workers, 1);
