@@ -419,6 +419,7 @@ static tw_status collect_finish(const aggregate *a, memory *m, const uint8_t *co
     }
     if (status == TW_OK) {
         ((uint32_t *)out->values)[n] = used;
+        column_clear(&out->children[0]); /* an empty one, which may have children */
         status = values_column(m, a->input, values, valid, used, heap, &out->children[0], err);
         if (status != TW_OK) column_clear(out);
     }

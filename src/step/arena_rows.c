@@ -5,8 +5,10 @@
 #define CHUNK_BYTES_MIN ((size_t)16 << 10)
 #define CHUNK_BYTES_MAX ((size_t)2 << 20)
 
-void arena_rows_init(arena_rows *a, memory *m, const row_layout *l) {
+void arena_rows_init(arena_rows *a, memory *m, const row_layout *l, size_t bytes_max) {
+    size_t part = bytes_max / 16;
     *a = (arena_rows){.memory = m, .layout = l};
+    a->chunk_bytes_max = part < CHUNK_BYTES_MIN ? CHUNK_BYTES_MIN : part > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : part;
 }
 
 void arena_rows_clear(arena_rows *a) {
@@ -15,7 +17,7 @@ void arena_rows_clear(arena_rows *a) {
     free(a->chunks);
     free(a->chunk_counts);
     free(a->heaps);
-    arena_rows_init(a, a->memory, a->layout);
+    *a = (arena_rows){.memory = a->memory, .layout = a->layout, .chunk_bytes_max = a->chunk_bytes_max};
 }
 
 void arena_rows_rewind(arena_rows *a) {
@@ -58,8 +60,8 @@ static buffer *get(arena_rows *a, size_t bytes) {
 }
 
 /* Chunks double, so that a small table is small and a large one has few. */
-static size_t next_bytes(size_t so_far) {
-    return so_far < CHUNK_BYTES_MIN ? CHUNK_BYTES_MIN : so_far > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : so_far;
+static size_t next_bytes(const arena_rows *a, size_t so_far) {
+    return so_far < CHUNK_BYTES_MIN ? CHUNK_BYTES_MIN : so_far > a->chunk_bytes_max ? a->chunk_bytes_max : so_far;
 }
 
 /* The last chunk that is in use is the one behind. */
@@ -71,7 +73,7 @@ static void use_chunk(arena_rows *a) {
 
 static bool add_chunk(arena_rows *a, uint32_t rows_min) {
     size_t stride = a->layout->stride;
-    size_t bytes = next_bytes(a->n * stride);
+    size_t bytes = next_bytes(a, a->n * stride);
     if (bytes < rows_min * stride) bytes = rows_min * stride;
     for (; a->n_chunks_kept; a->n_chunks_kept--) {
         use_chunk(a);
@@ -91,7 +93,7 @@ static bool add_chunk(arena_rows *a, uint32_t rows_min) {
 }
 
 static bool add_heap(arena_rows *a, size_t bytes) {
-    size_t size = next_bytes(a->n_heaps ? a->heaps[a->n_heaps - 1]->size * 2 : 0);
+    size_t size = next_bytes(a, a->n_heaps ? a->heaps[a->n_heaps - 1]->size * 2 : 0);
     if (size < bytes) size = bytes;
     if (!grow(a, &a->heaps, a->n_heaps, sizeof *a->heaps)) return false;
     buffer *b = get(a, size);

@@ -19,11 +19,13 @@ typedef struct arena_rows {
     uint32_t n_heaps;
     size_t heap_used;     /* of the last heap */
     size_t bytes;         /* charged */
+    size_t chunk_bytes_max; /* of chunks and heaps that are not for one large thing */
     tw_status refusal;    /* why the last NULL or false was given: TW_ERR_MEMORY, or what a spill failed with */
     tw_error *err;        /* where the message of a failed spill goes; set by the user, may be NULL */
 } arena_rows;
 
-void arena_rows_init(arena_rows *a, memory *m, const row_layout *l);
+/* bytes_max: what the owner means to take at most; chunks are a small part of it. */
+void arena_rows_init(arena_rows *a, memory *m, const row_layout *l, size_t bytes_max);
 void arena_rows_clear(arena_rows *a); /* frees everything; may be used again */
 void arena_rows_rewind(arena_rows *a); /* no rows and no bytes any more, but their memory is kept for the next */
 /* Makes sure that so many rows can be had by arena_rows_new. False: refused. */

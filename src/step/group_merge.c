@@ -60,6 +60,7 @@ tw_status group_merge_open(group_store *s, uint64_t split, group_merge **out, tw
     m->scratch = flush_scratch_new();
     tw_status status = m->scratch ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for groups");
     if (status == TW_OK) status = group_table_init(&m->table, s->shape, s->run->memory, s->merged_bytes_max, err);
+    m->table.keeps_one = true;
     if (status == TW_OK) status = push_work(m, s->exchange, false, s->first_partition[split], s->first_partition[split + 1], 0, err);
     if (status == TW_OK) *out = m;
     else group_merge_free(m);

@@ -12,7 +12,7 @@ enum {
 
 tw_status group_table_init(group_table *t, const group_shape *s, memory *m, size_t bytes_max, tw_error *err) {
     *t = (group_table){.shape = s, .bytes_max = bytes_max, .groups_max = UINT64_MAX};
-    arena_rows_init(&t->rows, m, s->layout);
+    arena_rows_init(&t->rows, m, s->layout, bytes_max);
     size_t stride = s->key_layout->stride;
     t->scratch = calloc(1, GROUP_STEP * stride + sizeof(uint64_t)); /* the last key is read as whole words */
     t->scratch_rows = malloc(GROUP_STEP * sizeof *t->scratch_rows);
@@ -155,7 +155,8 @@ static uint32_t find_only(group_table *t, const group_find *f) {
 /* The groups of the first rows, made where there are none; lowers f->n to how many have one. False: none has. */
 static bool find_groups(group_table *t, group_find *f) {
     t->rows.refusal = TW_ERR_MEMORY;
-    if (t->rows.n && (group_table_bytes(t) >= t->bytes_max || t->rows.n >= t->groups_max)) return false;
+    if (t->rows.n > t->keeps_one && group_table_bytes(t) >= t->bytes_max) return false;
+    if (t->rows.n >= t->groups_max) return false;
     if (!buckets_reserve(t, f->n) || !arena_rows_reserve(&t->rows, f->n)) return false;
     f->n = t->shape->n_keys ? find_each(t, f) : find_only(t, f);
     return f->n > 0;

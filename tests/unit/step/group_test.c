@@ -151,12 +151,18 @@ static void check_quantile(double *values, size_t n, double fraction, double res
     HOLDS(near(low, result));
 }
 
+#ifdef __SIZEOF_FLOAT128__
+typedef __float128 wide_float;
+#else
+typedef long double wide_float;
+#endif
+
 static void check_numbers(const world *w, const aggregate *a, const column *in, const uint32_t *rows, uint32_t n_rows,
                           const column *out, uint32_t at) {
     double *values = malloc((n_rows + 1) * sizeof *values);
     uint32_t n = 0;
     __int128 whole = 0;
-    long double sum = 0, squares = 0;
+    wide_float sum = 0, squares = 0;
     for (uint32_t i = 0; i < n_rows; i++) {
         if (!column_is_valid(in, rows[i])) continue;
         values[n++] = number(in, rows[i]);
@@ -178,7 +184,7 @@ static void check_numbers(const world *w, const aggregate *a, const column *in, 
     } else if (a->kind == AGGREGATE_VARIANCE) {
         HOLDS(near(result, (double)(squares / (n - 1))));
     } else if (a->kind == AGGREGATE_STDDEV) {
-        HOLDS(near(result, (double)sqrtl(squares / (n - 1))));
+        HOLDS(near(result, sqrt((double)(squares / (n - 1)))));
     } else {
         check_quantile(values, n, a->fraction, result);
     }
@@ -637,10 +643,168 @@ static void test_short_of_memory(void **state) {
     }
 }
 
+/* ---- single promises ---- */
+
+/* `n` rows of one group, or of `n_groups`; the caller fills input[1]. */
+static void begin_with(world *w, uint64_t seed, uint32_t n_rows, uint32_t n_groups, aggregate_kind kind, const type *t) {
+    begin(w, seed);
+    w->n_rows = n_rows;
+    w->n_threads = 1 + (uint32_t)(seed % 3);
+    add_int_key(w, n_groups);
+    w->aggregates[0] = (aggregate){.column = 1, .fraction = 0.37};
+    MUST(aggregate_init(&w->aggregates[0], kind, t, NULL));
+    w->types[1] = t;
+    w->n_aggregates = 1;
+    MUST(column_new(w->of_input, t, n_rows, &w->input[1], NULL));
+}
+
+static void test_sum_of_integers(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        world w;
+        bool fits = seed % 2;
+        begin_with(&w, seed, 10000, 1, AGGREGATE_SUM, type_of(TYPE_INT64));
+        int64_t *values = w.input[1].values;
+        /* Far beyond int64 on the way, at its very end at last. */
+        for (uint32_t i = 0; i < w.n_rows; i++) values[i] = i % 2 ? INT64_MAX - i : -INT64_MAX + i - 1;
+        int64_t sum = 0;
+        for (uint32_t i = 0; i < w.n_rows; i++) sum += values[i];
+        values[0] += seed < 3 ? INT64_MAX - sum : 0;
+        if (!fits) values[1] = seed < 3 ? values[1] + 1 : INT64_MAX;
+        if (!fits && seed >= 3) values[0] = values[2] = INT64_MAX;
+        tw_status status = drive(&w);
+        HOLDS(status == (fits ? TW_OK : TW_ERR_DATA));
+        if (fits) check_results(&w);
+        else HOLDS(strstr(w.error.message, "int64"));
+        let_go(&w);
+        end(&w);
+    }
+}
+
+/* Sums whose parts are 1e16 times as large as they are, in any order. */
+static void test_cancellation(void **state) {
+    (void)state;
+    static const aggregate_kind kinds[] = {AGGREGATE_SUM, AGGREGATE_MEAN, AGGREGATE_VARIANCE};
+    for (uint64_t seed = 1; seed <= 9; seed++) {
+        world w;
+        begin_with(&w, seed, 20000, 1 + seed % 2 * 100, kinds[seed % 3], type_of(TYPE_FLOAT64));
+        double *values = w.input[1].values;
+        bool variance = kinds[seed % 3] == AGGREGATE_VARIANCE;
+        for (uint32_t i = 0; i < w.n_rows; i++) {
+            double small = (double)draw_below(&w.seed, 1000) / 7;
+            values[i] = variance ? 1e7 + small : small;
+        }
+        for (uint32_t i = 0; !variance && i + 1 < w.n_rows; i++) { /* pairs of one group that cancel */
+            int64_t *keys = w.input[0].values;
+            keys[i] = keys[i / 4 * 4];
+            if (i % 4 < 2) values[i] = i % 4 ? -values[i - 1] : values[i] * 1e16;
+        }
+        HOLDS(drive(&w) == TW_OK);
+        check_results(&w);
+        let_go(&w);
+        end(&w);
+    }
+}
+
+static void test_large_quantile(void **state) {
+    (void)state;
+    double first_result = 0;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        world w;
+        begin_with(&w, seed, 600000, 1, AGGREGATE_QUANTILE, type_of(TYPE_FLOAT64));
+        w.batch_rows = (uint32_t)(777 * seed);
+        w.memory_bytes = (size_t)(seed == 2 ? 16 : 64) << 20;
+        uint64_t same = 99;
+        for (uint32_t i = 0; i < w.n_rows; i++) ((double *)w.input[1].values)[i] = (double)(draw(&same) >> 40);
+        HOLDS(drive(&w) == TW_OK);
+        check_results(&w);
+        double result = ((const double *)w.results[0]->columns[1].values)[0];
+        if (seed > 1) HOLDS(result == first_result);
+        first_result = result;
+        let_go(&w);
+        end(&w);
+    }
+}
+
+/* One group's values are many times the memory. */
+static void test_skewed_count_distinct(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        world w;
+        begin_with(&w, seed, 500000, 1 + (uint32_t)seed % 2, AGGREGATE_COUNT_DISTINCT, type_of(TYPE_INT64));
+        for (uint32_t i = 0; i < w.n_rows; i++) ((int64_t *)w.input[1].values)[i] = (int64_t)draw_below(&w.seed, 400000);
+        w.memory_bytes = 8 << 20;
+        if (drive(&w) != TW_OK) fprintf(stderr, "%s\n", w.error.message);
+        HOLDS(w.failed == TW_OK);
+        HOLDS(w.spilled > 0);
+        check_results(&w);
+        let_go(&w);
+        end(&w);
+    }
+}
+
+/* What one group collects must fit: a clear message, not a crash. */
+static void test_too_much_to_collect(void **state) {
+    (void)state;
+    world w;
+    begin_with(&w, 5, 800000, 1, AGGREGATE_COLLECT, type_of(TYPE_INT64));
+    for (uint32_t i = 0; i < w.n_rows; i++) ((int64_t *)w.input[1].values)[i] = i;
+    w.memory_bytes = 8 << 20;
+    HOLDS(drive(&w) == TW_ERR_MEMORY);
+    HOLDS(strstr(w.error.message, "run.memory"));
+    let_go(&w);
+    end(&w);
+}
+
+static void test_parsing(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        aggregate_kind kind;
+        const char *argument;
+        double fraction;
+    } good[] = {
+        {"count", AGGREGATE_COUNT_ROWS, "", 0},        {" count ( ) ", AGGREGATE_COUNT_ROWS, "", 0},
+        {"count(*)", AGGREGATE_COUNT_ROWS, "", 0},     {"count(x)", AGGREGATE_COUNT, "x", 0},
+        {"sum(a + b * 2)", AGGREGATE_SUM, "a + b * 2", 0}, {"quantile(x, 0.99)", AGGREGATE_QUANTILE, "x", 0.99},
+        {"quantile(if(a, ',', `o,d`) , 1)", AGGREGATE_QUANTILE, "if(a, ',', `o,d`) ", 1},
+        {"first(concat(a, ')'))", AGGREGATE_FIRST, "concat(a, ')')", 0},
+    };
+    static const char *const bad[] = {"", "sum", "cout(x)", "sum()", "sum(x", "quantile(x)", "quantile(x, 2)", "quantile(x, )",
+                                      "quantile(x, 0.5x)", "count_distinct", "mean()x", "first_row(x)", "quantile(, 0.5)"};
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        aggregate_kind kind;
+        char *argument;
+        uint32_t at;
+        double fraction;
+        assert_int_equal(aggregate_parse(good[i].text, &kind, &argument, &at, &fraction, NULL), TW_OK);
+        assert_int_equal(kind, good[i].kind);
+        assert_string_equal(argument, good[i].argument);
+        assert_true(fraction == good[i].fraction);
+        if (argument[0]) assert_memory_equal(good[i].text + at, argument, strlen(argument));
+        free(argument);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        aggregate_kind kind;
+        char *argument;
+        uint32_t at;
+        double fraction;
+        tw_error err = {0};
+        assert_int_equal(aggregate_parse(bad[i], &kind, &argument, &at, &fraction, &err), TW_ERR_JOB);
+        assert_true(err.column >= 1 && err.column <= strlen(bad[i]) + 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_short_of_memory),
+        cmocka_unit_test(test_sum_of_integers),
+        cmocka_unit_test(test_cancellation),
+        cmocka_unit_test(test_large_quantile),
+        cmocka_unit_test(test_skewed_count_distinct),
+        cmocka_unit_test(test_too_much_to_collect),
+        cmocka_unit_test(test_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
