@@ -286,3 +286,10 @@ def test_examples_are_good_jobs(thalweg):
         thalweg.write("flights/planes.csv", "tailnum,year,manufacturer\nN1,2001,BOEING\n")
         result = thalweg.command("check", path, env={"DATA": str(thalweg.folder)})
         assert result.exit == 0, (path, result)
+
+
+def test_reference_is_current(thalweg):
+    """docs/REFERENCE.md is what the descriptors say: `thalweg help --markdown > docs/REFERENCE.md`."""
+    printed = thalweg.command("help", "--markdown")
+    assert printed.exit == 0
+    assert (ROOT / "docs/REFERENCE.md").read_text() == printed.stdout
