@@ -186,11 +186,12 @@ static void end_pipeline(run *r, pipeline_state *p) {
     p->phase = PHASE_CLOSING;
     p->closing++; /* keeps others out */
     uint64_t n_splits = p->next_split;
-    source *s = line->source;
-    line->source = NULL;
+    /* Frees states early; but not what others may still fill, when the pipeline was never started. */
+    source *s = p->started_ns ? line->source : NULL;
+    if (s) line->source = NULL;
     leave(r);
     count_active(r, p);
-    s->class->free(s); /* frees states early */
+    if (s) s->class->free(s);
     tw_error err = {0};
     tw_status status = TW_OK;
     if (k->sink->class->end_input && !atomic_load(&k->unwanted))

@@ -419,8 +419,9 @@ typedef struct gather {
     pthread_mutex_t lock;
     gathered *list;
     size_t n, capacity;
-    unsigned owners, writers;
+    unsigned owners;
     bool complete;
+    atomic_bool given_up; /* its rows will not be read any more */
 } gather;
 
 static inline gather *gather_of(sink *k) { return (gather *)((char *)k - offsetof(gather, sink)); }
@@ -433,7 +434,7 @@ static inline tw_status gather_open(sink *self, sink_writer **out, tw_error *err
 static inline tw_status gather_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
     gather *g = gather_of(w->sink);
     pthread_mutex_lock(&g->lock);
-    HOLDS(!g->complete);
+    HOLDS(!g->complete && !g->given_up);
     if (g->n == g->capacity) {
         g->capacity = g->capacity ? g->capacity * 2 : 64;
         g->list = FAKE_REALLOC(g->list, g->capacity * sizeof *g->list);
@@ -498,7 +499,10 @@ static inline tw_status gather_source_open(source *self, uint64_t split, reader 
     *out = &r->reader;
     return TW_OK;
 }
-static inline void gather_source_free(source *self) { gather_release(gather_from(self)); }
+static inline void gather_source_free(source *self) {
+    gather_from(self)->given_up = true;
+    gather_release(gather_from(self));
+}
 static const source_class gather_source_class = {
     .start = gather_source_start, .open = gather_source_open, .free = gather_source_free};
 

@@ -314,6 +314,19 @@ static void test_limit_over_union(void **state) {
     for (int k = 0; k < 30; k++) assert_int_equal(slots[0].ids[k], row_id(1, (uint64_t)k));
 }
 
+/* What is never read may still be filled when that becomes known. */
+static void test_what_is_skipped_lives_as_long_as_who_fills_it(void **state) {
+    for (int i = 0; i < 20; i++) {
+        slots_clear();
+        MUST(fake_job("source: {numbers: {splits: 500, rows: 10, slow_us: 20}}\n"
+                      "steps: [gather, {alter: {}}, gather, {limit: 0}]\nsink: {record: {}}\n", &two, NULL));
+        MUST(fake_job("flows:\n  b: {source: {numbers: {splits: 500, rows: 10, slow_us: 20}}, steps: [gather]}\n"
+                      "  a: {source: {numbers: {splits: 10, rows: 10}}, steps: [{union: [b]}, {limit: 30}],\n"
+                      "      sink: {record: {slot: 1}}}\n", &two, NULL));
+        assert_int_equal(slots[1].n, 30);
+    }
+}
+
 /* ---- failures ---- */
 
 typedef struct failing {
@@ -645,6 +658,7 @@ int main(void) {
         cmocka_unit_test(test_limit_stops_what_feeds_it),
         cmocka_unit_test(test_limit_of_nothing_reads_nothing),
         cmocka_unit_test(test_limit_over_union),
+        cmocka_unit_test(test_what_is_skipped_lives_as_long_as_who_fills_it),
         cmocka_unit_test(test_one_failure_is_told),
         cmocka_unit_test(test_passing_trouble),
         cmocka_unit_test(test_other_lanes_run_while_one_waits_for_memory),
