@@ -148,17 +148,17 @@ static bool is_key(const join *j, unsigned side, uint32_t index, uint32_t *which
     return false;
 }
 
-/* The keys, the left's other columns, the right's; semi and anti: the left's as they stand. */
+/* The keys, the left's other columns, the right's, unless only rows of the left are asked for. */
 static tw_status put_columns(join *j, output *o, tw_error *err) {
     const schema *left = j->sides[LEFT].schema, *right = j->sides[RIGHT].schema;
     bool filters = join_filters(j);
     uint32_t which;
-    for (uint32_t k = 0; k < j->n_keys && !filters; k++) {
+    for (uint32_t k = 0; k < j->n_keys; k++) {
         uint32_t from = j->sides[LEFT].keys[k];
         put(j, o, LEFT, from, left->fields[from].name);
     }
     for (uint32_t i = 0; i < left->n; i++)
-        if (filters || !is_key(j, LEFT, i, &which)) put(j, o, LEFT, i, left->fields[i].name);
+        if (!is_key(j, LEFT, i, &which)) put(j, o, LEFT, i, left->fields[i].name);
     for (uint32_t i = 0; i < right->n && !filters; i++)
         if (!is_key(j, RIGHT, i, &which)) TRY(put_right(j, o, i, err));
     for (uint32_t i = 0; i < o->n; i++) {

@@ -72,6 +72,7 @@ typedef struct join {
     row_table *tables;    /* n_partitions */
     uint8_t *later;       /* n_partitions: its rows are put aside */
     bool any_later, any_rows, has_duplicates;
+    bool resting;         /* the last pipeline began: no other works with the join any more */
     row_block **blocks;   /* n_partitions lists: rows of the tables */
     buffer *slots, *heap; /* of all tables */
 } join;

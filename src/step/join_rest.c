@@ -32,6 +32,7 @@ static bool has_rest(const join *j, uint32_t p) {
 
 static tw_status rest_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
     join *j = of_source(self);
+    j->resting = true;
     free(j->chosen);
     j->n_chosen = 0;
     j->chosen = malloc((j->n_partitions + 1) * sizeof *j->chosen);
@@ -92,10 +93,11 @@ static void rest_describe(const source *self, char *out, size_t capacity) {
             capacity - 1);
 }
 
-/* The last pipeline of the join is over: what it held is given back now. */
+/* The last pipeline of the join is over: what it held is given back now. One that never began, as nobody
+ * wants its rows, may end before the others. */
 static void rest_free(source *self) {
     join *j = of_source(self);
-    join_unload(j);
+    if (j->resting) join_unload(j);
     join_release(j);
 }
 
