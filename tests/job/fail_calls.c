@@ -20,7 +20,7 @@ extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_real
 extern void *__libc_memalign(size_t, size_t);
 
 static atomic_long calls;
-static atomic_int armed; /* set in main's constructor: the loader's own calls do not count */
+static atomic_int armed; /* set at main: what the loader and constructors call does not count */
 static long fail_at;
 static int fail_on;
 static char kind;
@@ -30,7 +30,22 @@ __attribute__((constructor)) static void begin(void) {
     kind = k ? k[0] : 0;
     fail_at = at ? atol(at) : 0;
     fail_on = on && on[0] == '1';
+}
+
+typedef int (*main_function)(int, char **, char **);
+static main_function real_main;
+
+static int armed_main(int argc, char **argv, char **environment) {
     atomic_store(&armed, 1);
+    return real_main(argc, argv, environment);
+}
+
+int __libc_start_main(main_function program, int argc, char **argv, void (*init)(void), void (*fini)(void),
+                      void (*loader_fini)(void), void *stack_end) {
+    int (*next)(main_function, int, char **, void (*)(void), void (*)(void), void (*)(void), void *);
+    *(void **)&next = dlsym(RTLD_NEXT, "__libc_start_main");
+    real_main = program;
+    return next(armed_main, argc, argv, init, fini, loader_fini, stack_end);
 }
 
 __attribute__((destructor)) static void end(void) {

@@ -207,7 +207,7 @@ def test_many_distinct_keys_spill_and_stay_exact(thalweg):
         assert summary["peak_rss_bytes"] <= (limit + 64) * 2**20, summary
         answers.append(sorted(thalweg.read("out.csv").split(b"\n")))
     assert answers[0] == answers[1] == answers[2]
-    assert answers[0][1:-1] == [f"key-number-{k:013d},2,{k % 1000 * 2}".encode() for k in range(1_000_000)]
+    assert answers[0][2:] == [f"key-number-{k:013d},2,{k % 1000 * 2}".encode() for k in range(1_000_000)]
 
 
 def test_one_key_that_is_half_of_the_data(thalweg, settings):

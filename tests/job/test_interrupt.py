@@ -73,7 +73,8 @@ def test_kill_leaves_nothing_half_written(thalweg, after):
     process.kill()
     process.communicate(timeout=20)
     assert not list((thalweg.folder / "spill").iterdir()), "no spill file outlives the process"
-    assert not (thalweg.folder / "out/result.txt").exists()
+    if process.returncode != 0:  # a fast machine may be done first
+        assert not (thalweg.folder / "out/result.txt").exists()
     summary = thalweg.ok(SORT)
     assert summary["spilled_bytes"] > 0
     assert [p.name for p in (thalweg.folder / "out").iterdir()] == ["result.txt"]
