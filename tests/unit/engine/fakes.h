@@ -198,7 +198,10 @@ typedef struct numbers {
     bool fails_start, fails_io;
     doorman doorman;
     slot *slot, *gate;        /* splits are there once the gate is `met` */
+    struct beside *beside;    /* whose rows these are; told when they are given up */
 } numbers;
+
+static inline void beside_give_up(struct beside *j);
 
 typedef struct numbers_reader {
     reader reader;
@@ -259,6 +262,7 @@ static inline void numbers_prune(source *self, const bool *needed) { memcpy(((nu
 static inline void numbers_free(source *self) {
     numbers *s = (numbers *)self;
     doorman_stop(&s->doorman);
+    if (s->beside) beside_give_up(s->beside);
     schema_unref(s->schema);
     unmake(s);
 }
@@ -526,20 +530,21 @@ static const step_descriptor fake_gather = {
 typedef struct beside {
     sink sink;
     operator_plan plan;
-    source source;
-    atomic_bool complete;
-    atomic_uint opened;
-    unsigned owners, rest;
-    numbers *rows; /* of the rest */
+    atomic_bool complete, given_up;
+    unsigned owners; /* freed by one thread, or one after the other */
 } beside;
 
 static inline void beside_release(beside *j) {
     if (--j->owners == 0) unmake(j);
 }
+static inline void beside_give_up(beside *j) {
+    j->given_up = true;
+    beside_release(j);
+}
 static inline beside *beside_of(sink *k) { return (beside *)((char *)k - offsetof(beside, sink)); }
 static inline beside *beside_with(operator_plan *p) { return (beside *)((char *)p - offsetof(beside, plan)); }
 static inline tw_status beside_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
-    HOLDS(!beside_of(w->sink)->complete);
+    HOLDS(!beside_of(w->sink)->complete && !beside_of(w->sink)->given_up);
     return TW_OK;
 }
 static inline tw_status beside_finish(sink *self, tw_error *err) {
@@ -582,7 +587,9 @@ static inline tw_status beside_build(stream *s, const args *a, tw_error *err) {
     TRY(row_schema(&rows, err));
     numbers *n = make(sizeof *n);
     *n = (numbers){.source = {.class = &numbers_class, .name = "rest"}, .schema = rows, .needed = {1, 1, 1},
-                   .tag = 99, .splits = 1, .batches = 1, .rows = (unsigned)args_int(a, "rest"), .pad = 20, .fail_at = -1};
+                   .tag = 99, .splits = 1, .batches = 1, .rows = (unsigned)args_int(a, "rest"), .pad = 20, .fail_at = -1,
+                   .beside = j};
+    j->owners++;
     return stream_also(s, &n->source, err);
 }
 static const option beside_options[] = {{"with", OPTION_FLOW, OPTION_REQUIRED, "for tests"}, NUMBER("rest", "0")};

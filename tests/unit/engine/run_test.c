@@ -318,12 +318,15 @@ static void test_limit_over_union(void **state) {
 static void test_what_is_skipped_lives_as_long_as_who_fills_it(void **state) {
     for (int i = 0; i < 20; i++) {
         slots_clear();
-        MUST(fake_job("source: {numbers: {splits: 500, rows: 10, slow_us: 20}}\n"
-                      "steps: [gather, {alter: {}}, gather, {limit: 0}]\nsink: {record: {}}\n", &two, NULL));
-        MUST(fake_job("flows:\n  b: {source: {numbers: {splits: 500, rows: 10, slow_us: 20}}, steps: [gather]}\n"
+        /* one worker fills what `b` gathers, the other finds that `a` has enough */
+        MUST(fake_job("flows:\n  b: {source: {numbers: {splits: 50, rows: 10, tag: 7}}, steps: [{bound: {slow_us: 200}}, gather]}\n"
                       "  a: {source: {numbers: {splits: 10, rows: 10}}, steps: [{union: [b]}, {limit: 30}],\n"
-                      "      sink: {record: {slot: 1}}}\n", &two, NULL));
+                      "      sink: {record: {slot: 1}}}\nrun: {workers: {bound: 1}}\n", &two, NULL));
         assert_int_equal(slots[1].n, 30);
+        /* `b` is filled after it is known that nobody wants what it leaves over */
+        MUST(fake_job("flows:\n  b: {source: {numbers: {splits: 5, rows: 10}}}\n"
+                      "  a: {source: {numbers: {splits: 10, rows: 10}}, steps: [{beside: {with: b, rest: 5}}, {limit: 0}],\n"
+                      "      sink: {record: {}}}\n", &two, NULL));
     }
 }
 
