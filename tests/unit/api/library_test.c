@@ -112,10 +112,8 @@ static void step_by_step(void **state) {
     tw_error error = {0};
     assert_int_equal(tw_job_parse(text, strlen(text), "job.yaml", &job, &error), TW_OK);
     assert_int_equal(tw_job_set(job, "steps[1].sort=[-a]", &error), TW_OK);
-    /* What the path leads to is told with all other errors. */
-    assert_int_equal(tw_job_set(job, "steps[7].sort=[-a]", &error), TW_OK);
-    assert_int_equal(tw_job_check(job, &error), TW_ERR_JOB);
-    assert_true(tw_job_errors(job) == 1 && strstr(tw_job_error(job, 0)->message, "7"));
+    assert_int_equal(tw_job_set(job, "steps[7].sort=[-a]", &error), TW_ERR_JOB);
+    assert_non_null(strstr(error.message, "7"));
     tw_job_free(job);
     assert_int_equal(tw_job_parse(text, strlen(text), "job.yaml", &job, &error), TW_OK);
     assert_int_equal(tw_job_set(job, "steps[1].sort=[-a]", &error), TW_OK);
