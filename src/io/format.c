@@ -125,12 +125,23 @@ static bool can_read(format_kind kind, const type *t) {
 }
 
 /* `name: type`. */
+static tw_status unknown_type(error_list *errors, const char *name, const node *n) {
+#define X(kind, name, bytes) name,
+    static const char *const known[] = {TYPE_TABLE(X)};
+#undef X
+    char shown[64];
+    struct nearest near = {n->kind == NODE_SCALAR ? n->text : ""};
+    for (size_t i = 0; i < COUNT_OF(known); i++) nearest_try(&near, known[i]);
+    return error_list_add(errors, n->at, "column '%s': %s is no type%s%s%s", name, node_describe(n, shown),
+                          near.best ? "; did you mean '" : "", near.best ? near.best : "", near.best ? "'?" : "");
+}
+
 static tw_status typed_column(error_list *errors, format *f, const node_entry *e, tw_error *err) {
-    char shown[64], name[64];
+    char name[64];
     const node *n = e->value;
     const type *t = n->kind == NODE_SCALAR ? type_parse(n->text) : NULL;
     if (!t)
-        return error_list_add(errors, n->at, "column '%s': %s is no type", e->key, node_describe(n, shown));
+        return unknown_type(errors, e->key, n);
     if (!can_read(f->kind, t))
         return error_list_add(errors, n->at, "column '%s': %s cannot be read as %s", e->key,
                              format_names[f->kind], type_name(t, name, sizeof name));

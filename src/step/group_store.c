@@ -8,7 +8,6 @@ enum {
     thin_check_groups = 65536,
     thin_groups = 32768,
     flush_rows = 8192,
-    state_beside_min = 16 << 20,
 };
 
 typedef struct flush_scratch {
@@ -23,10 +22,9 @@ flush_scratch *flush_scratch_new(void) { return malloc(sizeof(flush_scratch)); }
 tw_status group_store_start(group_store *s, run_context *run, uint32_t lane_tables, tw_error *err) {
     s->run = run;
     size_t state = memory_limit(run->memory) / 4 * 3;
-    /* What tables have is combined, what the exchange has is not: but it needs its open blocks. */
-    size_t tables = state / 3 > state_beside_min ? state / 3 * 2 : state / 2;
-    s->table_bytes_max = tables / ((size_t)run->parallelism * lane_tables);
-    s->merged_bytes_max = state / 4 * 3 / run->parallelism;
+    /* One step's tables are filled while those of the step before are read; the rest is for exchanges. */
+    s->table_bytes_max = state / 2 / ((size_t)run->parallelism * lane_tables);
+    s->merged_bytes_max = state / 8 * 3 / run->parallelism;
     return exchange_create(run->memory, run->spill, s->shape->layout, GROUP_PARTITIONS, 0, &s->exchange, err);
 }
 
