@@ -120,8 +120,12 @@ static tw_status place(void *context, void *item, tw_error *err) {
     atomic_fetch_add(&f->part->references, 1);
     f->part->size += c->size;
     /* What cannot be written at an offset is written now, in order. */
-    if (f->file && output_file_is_stream(f->file)) return write_bytes(f, f->part, c->bytes->data, c->size, 0, err);
-    return TW_OK;
+    if (!f->file || !output_file_is_stream(f->file)) return TW_OK;
+    tw_status status = write_bytes(f, f->part, c->bytes->data, c->size, 0, err);
+    if (status == TW_OK) return TW_OK;
+    part_release(c->part); /* another lane may come by and try to place it once more */
+    c->part = NULL;
+    return status;
 }
 
 static void drop(void *context, void *item) {
