@@ -4,6 +4,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <time.h>
 
 #include "data/nested.h"
 #include "engine/pipeline.h"
@@ -413,12 +414,21 @@ static batch *copy_batch(world *w, const batch *b) {
     return copy;
 }
 
+/* As the engine does: what failed for a passing reason is tried again. */
+static tw_status next_batch(reader *r, batch **b, tw_error *err) {
+    tw_status status;
+    unsigned tries = 0;
+    while ((status = r->class->next(r, b, err)) == TW_ERR_MEMORY && tries++ < 200)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    return status;
+}
+
 static tw_status read_split(world *w, uint64_t split, sink_writer *k, tw_error *err) {
     reader *r;
     TRY(w->read_from->class->open(w->read_from, split, &r, err));
     tw_status status;
     batch *b;
-    while ((status = r->class->next(r, &b, err)) == TW_OK) {
+    while ((status = next_batch(r, &b, err)) == TW_OK) {
         if (k) {
             status = w->pushed_to->class->push(k, &(batch_order){.split = split}, b, err);
             batch_unref(b);
