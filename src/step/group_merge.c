@@ -19,8 +19,10 @@ struct group_merge {
     group_progress progress; /* so far */
     exchange *parts;       /* the table was too small: its groups go here and are merged later */
     size_t bytes;          /* of the partitions in the table */
+    uint64_t complete;     /* groups in the table, the first ones, to which nothing will come any more */
     struct flush_scratch *scratch;
-    bool merged;           /* the table holds groups to be given, from here on: */
+    bool merged;           /* those are to be given now, from here on: */
+    uint64_t given;
     uint32_t chunk, row;
     buffer *heap;
     tw_status failed;      /* for good */
@@ -67,16 +69,17 @@ tw_status group_merge_open(group_store *s, uint64_t split, group_merge **out, tw
     return status;
 }
 
-/* The table is full. */
+/* The table is full. What is complete in it can be given; the rest goes to parts. */
 static tw_status overflow(group_merge *m, tw_error *err) {
     group_store *s = m->store;
     uint32_t depth = m->work->depth + 1;
-    if (depth > GROUP_DEPTH_MAX || m->table.rows.n < 2)
+    if (m->complete == 0 && (depth > GROUP_DEPTH_MAX || m->table.rows.n < 2))
         return error_set(err, TW_ERR_MEMORY, "run.memory is too small: what one group holds must fit in its share of it");
     if (!m->parts)
         TRY(exchange_create(s->run->memory, s->run->spill, s->shape->layout, GROUP_SUB_PARTITIONS, 0, &m->parts, err));
-    TRY(group_table_flush(&m->table, m->parts, depth, m->scratch, err));
-    group_table_rewind(&m->table);
+    TRY(group_table_flush(&m->table, m->complete, m->parts, depth, m->scratch, err));
+    if (m->complete) m->merged = true;
+    else group_table_rewind(&m->table);
     return TW_OK;
 }
 
@@ -85,8 +88,11 @@ static tw_status close_partition(group_merge *m, tw_error *err) {
     uint32_t depth = m->work->depth + 1;
     m->open = false;
     m->work->partition++;
-    if (!m->parts) return TW_OK;
-    TRY(group_table_flush(&m->table, m->parts, depth, m->scratch, err));
+    if (!m->parts) {
+        m->complete = m->table.rows.n;
+        return TW_OK;
+    }
+    TRY(group_table_flush(&m->table, 0, m->parts, depth, m->scratch, err));
     group_table_reset(&m->table);
     exchange_seal(m->parts);
     TRY(push_work(m, m->parts, true, 0, GROUP_SUB_PARTITIONS, depth, err));
@@ -113,11 +119,11 @@ static void open_partition(group_merge *m) {
 
 static tw_status take_block(group_merge *m, tw_error *err) {
     merge_work *w = m->work;
-    tw_status status = exchange_take(w->exchange, w->partition, &m->block, err);
     m->progress = (group_progress){0};
-    return status;
+    return exchange_take(w->exchange, w->partition, &m->block, err);
 }
 
+/* Merges the block, or as much of it as there is room for while the table has groups to be given. */
 static tw_status merge_block(group_merge *m, tw_error *err) {
     tw_status status;
     group_progress before = {.rows = UINT32_MAX};
@@ -125,6 +131,7 @@ static tw_status merge_block(group_merge *m, tw_error *err) {
         TRY(group_table_stuck(&before, &m->progress, err));
         before = m->progress;
         TRY(overflow(m, err));
+        if (m->merged) return TW_OK;
     }
     TRY(status);
     row_block_free(m->block);
@@ -146,7 +153,7 @@ static tw_status fill_table(group_merge *m, tw_error *err) {
             open_partition(m);
             continue;
         }
-        status = take_block(m, err);
+        if (!m->block) status = take_block(m, err);
         if (status == TW_OK) status = merge_block(m, err);
         else if (status == TW_END) status = close_partition(m, err);
         else return status;
@@ -161,7 +168,8 @@ tw_status group_merge_rows(group_merge *m, uint32_t most, const uint8_t **rows, 
         return m->failed;
     }
     TRY(fill_table(m, err));
-    if (m->table.rows.n == 0) return TW_END;
+    if (m->complete == 0) return TW_END;
+    if (most > m->complete - m->given) most = (uint32_t)(m->complete - m->given);
     if (!m->heap) TRY(arena_rows_heap(&m->table.rows, &m->heap, err));
     *heap = m->heap;
     *n = 0;
@@ -177,17 +185,16 @@ tw_status group_merge_rows(group_merge *m, uint32_t most, const uint8_t **rows, 
 
 void group_merge_advance(group_merge *m, uint32_t n) {
     m->row += n;
-    while (m->chunk < m->table.rows.n_chunks) {
-        uint8_t *base;
-        uint32_t count = arena_rows_chunk(&m->table.rows, m->chunk, &base);
-        if (m->row < count) return;
+    m->given += n;
+    uint8_t *base;
+    for (uint32_t count; m->given < m->complete && m->row >= (count = arena_rows_chunk(&m->table.rows, m->chunk, &base)); m->chunk++)
         m->row -= count;
-        m->chunk++;
-    }
+    if (m->given < m->complete) return;
     buffer_unref(m->heap);
     m->heap = NULL;
     group_table_reset(&m->table);
     m->merged = false;
     m->chunk = m->row = 0;
+    m->complete = m->given = 0;
     m->bytes = 0;
 }

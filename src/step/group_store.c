@@ -64,14 +64,17 @@ static uint32_t partition_of(uint64_t hash, uint32_t depth) {
     return (uint32_t)(hash >> (56 - 6 * depth)) % GROUP_SUB_PARTITIONS;
 }
 
-tw_status group_table_flush(group_table *t, exchange *to, uint32_t depth, flush_scratch *scratch, tw_error *err) {
+tw_status group_table_flush(group_table *t, uint64_t first, exchange *to, uint32_t depth, flush_scratch *scratch,
+                            tw_error *err) {
     const arena_rows *rows = &t->rows;
     size_t stride = t->shape->layout->stride;
     uint32_t n = 0;
     for (uint32_t c = 0; c < rows->n_chunks; c++) {
         uint8_t *row;
-        uint32_t count = arena_rows_chunk(rows, c, &row);
-        for (uint32_t i = 0; i < count; i++, row += stride) {
+        uint32_t count = arena_rows_chunk(rows, c, &row), skip = first < count ? (uint32_t)first : count;
+        first -= skip;
+        row += skip * stride;
+        for (uint32_t i = skip; i < count; i++, row += stride) {
             scratch->from[n] = row;
             scratch->to[n] = partition_of(row_header(row), depth);
             if (++n < flush_rows) continue;
@@ -131,7 +134,7 @@ tw_status group_lane_flush(group_lane *l, tw_error *err) {
     l->table.groups_max = l->thin ? thin_groups : UINT64_MAX;
     l->rows_since_flush = 0;
     l->checked = false;
-    TRY(group_table_flush(&l->table, l->store->exchange, 0, l->scratch, err));
+    TRY(group_table_flush(&l->table, 0, l->store->exchange, 0, l->scratch, err));
     if (was_thin && l->thin) group_table_rewind(&l->table);
     else group_table_reset(&l->table);
     return TW_OK;

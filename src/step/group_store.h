@@ -46,9 +46,10 @@ tw_status group_lane_flush(group_lane *l, tw_error *err);
 
 #define GROUP_DEPTH_MAX 7u /* of splitting a partition again */
 
-/* Copies the table's groups into an exchange, by the bits of their hash that belong to this depth (0: the
- * store's); the table is then to be emptied. An error is final. */
-tw_status group_table_flush(group_table *t, exchange *to, uint32_t depth, struct flush_scratch *scratch, tw_error *err);
+/* Copies the table's groups from number `first` on into an exchange, by the bits of their hash that belong to this
+ * depth (0: the store's). An error is final. */
+tw_status group_table_flush(group_table *t, uint64_t first, exchange *to, uint32_t depth, struct flush_scratch *scratch,
+                            tw_error *err);
 struct flush_scratch *flush_scratch_new(void);
 /* After TW_END of a table: whether anything came of it since the last time. */
 tw_status group_table_stuck(const group_progress *before, const group_progress *now, tw_error *err);
