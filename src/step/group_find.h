@@ -141,7 +141,7 @@ static inline __attribute__((always_inline)) void fetch_rows(const group_table *
         uint32_t match = bucket_match(b, tag_of(hashes[i]));
         const uint8_t *row = bucket_row(b, match | 1u << 31);
         rows[i] = row = match ? row : none;
-        __builtin_prefetch(row);
+        __builtin_prefetch(row + sizeof(uint64_t)); /* the hash is not looked at */
         __builtin_prefetch(row + last);
         if (far) __builtin_prefetch(row + far);
     }
