@@ -63,13 +63,16 @@ static void put_rows(const group_table *t, bucket *buckets, uint64_t mask, const
     }
 }
 
-/* Room for `more` groups. False: refused, or too large. */
-static bool buckets_reserve(group_table *t, uint32_t more) {
+/* Room for *more groups, or if that were too large for fewer. False: for none. */
+static bool buckets_reserve(group_table *t, uint32_t *more) {
     uint64_t n = t->buckets ? t->mask + 1 : 0, wanted = n ? n : buckets_min;
-    while (t->rows.n + more > wanted * bucket_load) wanted *= 2;
+    while (t->rows.n + *more > wanted * bucket_load) wanted *= 2;
     if (wanted == n) return true;
-    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(bucket) > t->bytes_max)
-        return t->rows.n + more <= n * bucket_load_max;
+    if (t->rows.n && group_table_bytes(t) + wanted * sizeof(bucket) > t->bytes_max) {
+        uint64_t most = n * bucket_load_max;
+        if (t->rows.n + *more > most) *more = t->rows.n < most ? (uint32_t)(most - t->rows.n) : 0;
+        return *more > 0;
+    }
     buffer *fresh = arena_rows_buffer(&t->rows, wanted * sizeof(bucket));
     if (!fresh) return false;
     bucket *buckets = (bucket *)(void *)fresh->data;
@@ -87,7 +90,8 @@ static bool buckets_reserve(group_table *t, uint32_t more) {
 
 void group_table_expect(group_table *t, uint64_t groups) {
     uint64_t bytes = groups * t->shape->layout->stride + groups / bucket_load * sizeof(bucket);
-    if (t->rows.n == 0 && bytes <= t->bytes_max / 2 && groups < UINT32_MAX) buckets_reserve(t, (uint32_t)groups);
+    uint32_t n = (uint32_t)groups;
+    if (t->rows.n == 0 && bytes <= t->bytes_max / 2 && groups < UINT32_MAX) buckets_reserve(t, &n);
 }
 
 /* ---- finding ---- */
@@ -157,7 +161,7 @@ static bool find_groups(group_table *t, group_find *f) {
     t->rows.refusal = TW_ERR_MEMORY;
     if (t->rows.n > t->keeps_one && group_table_bytes(t) >= t->bytes_max) return false;
     if (t->rows.n >= t->groups_max) return false;
-    if (!buckets_reserve(t, f->n) || !arena_rows_reserve(&t->rows, f->n)) return false;
+    if (!buckets_reserve(t, &f->n) || !arena_rows_reserve(&t->rows, f->n)) return false;
     f->n = t->shape->n_keys ? find_each(t, f) : find_only(t, f);
     return f->n > 0;
 }
