@@ -34,12 +34,14 @@ enum {
     SHARDS_MAX = 64,
     SLOT_HEADER = 128, /* the buffer struct, apart from its neighbours' cache lines */
     SLAB_HEADER = 64,
-    SLAB_BYTES_MIN = 65536,
+    SLAB_BYTES_MIN = 4096,
+    SLAB_BYTES_MAX = 65536,
+    SLABS_MIN = 256, /* that the budget has place for */
     HUGE_PAGE = 2 << 20,
     SHARD_KEEP_MAX = 64, /* buffers of a class */
     SHARD_KEEP_BYTES_MIN = 64 << 10,
     SHARD_KEEP_BYTES_MAX = 8 << 20,
-    ROUNDS_MAX = 64,
+    ROUNDS_MAX = 256,
     BARREN_ROUNDS_MAX = 4,
 };
 #define LIMIT_MAX ((size_t)1 << 46)
@@ -72,7 +74,7 @@ typedef struct shard {
 } shard;
 
 struct memory {
-    size_t limit, state_limit, idle_max, page;
+    size_t limit, state_limit, idle_max, page, slab_bytes;
     _Alignas(64) atomic_size_t used;
     atomic_size_t peak, idle; /* idle: bytes of free large buffers and empty slabs in pools */
     _Alignas(64) atomic_size_t state;
@@ -113,9 +115,11 @@ static size_t class_capacity(const memory *m, unsigned c) {
     return round_up(class_payload(c) + BUFFER_PADDING, m->page);
 }
 
+/* A small budget has small slabs, or one buffer left in each class would hold all of it. */
 static unsigned slab_slots(const memory *m, unsigned c) {
-    size_t n = (SLAB_BYTES_MIN - SLAB_HEADER) / class_capacity(m, c);
-    return n < 4 ? 4 : (unsigned)n;
+    size_t n = (m->slab_bytes - SLAB_HEADER) / class_capacity(m, c);
+    size_t least = m->slab_bytes == SLAB_BYTES_MAX ? 4 : 1;
+    return n < least ? (unsigned)least : (unsigned)n;
 }
 
 static size_t slab_bytes(const memory *m, unsigned c) {
@@ -404,6 +408,7 @@ static answer map_slab(memory *m, unsigned c, buffer **out) {
     s->mapped = bytes; /* the rest is zero */
     s->n = s->n_free = slab_slots(m, c);
     *out = slab_take(m, s, c);
+    if (!s->n_free) return TAKEN;
     pthread_mutex_lock(&m->pools[c].lock);
     slab_link(&m->pools[c].partial, s);
     pthread_mutex_unlock(&m->pools[c].lock);
@@ -549,10 +554,21 @@ static tw_status too_small(const memory *m, memory_use use, size_t bytes, tw_err
                      use == MEMORY_STATE ? "for a step's state" : "for rows on their way", left);
 }
 
-static bool has_room(const memory *m, memory_use use, size_t bytes) {
-    if (bytes >= m->limit || room(m) < request_mapped(m, bytes)) return false;
-    return use == MEMORY_FLOW ||
-           minus(m->state_limit, atomic_load(&m->state)) >= request_capacity(m, bytes);
+/* Whether a slot is free in a slab that has others in use; of no use to larger requests. */
+static bool slot_free(memory *m, size_t bytes) {
+    unsigned c = class_of(bytes);
+    if (!POOLED || c >= SMALL_CLASSES) return false;
+    pthread_mutex_lock(&m->pools[c].lock);
+    bool found = m->pools[c].partial != NULL;
+    pthread_mutex_unlock(&m->pools[c].lock);
+    return found;
+}
+
+static bool has_room(memory *m, memory_use use, size_t bytes) {
+    if (bytes >= m->limit) return false;
+    if (use == MEMORY_STATE && minus(m->state_limit, atomic_load(&m->state)) < request_capacity(m, bytes))
+        return false;
+    return room(m) >= request_mapped(m, bytes) || slot_free(m, bytes);
 }
 
 void memory_register(memory *m, memory_spiller *s) {
@@ -680,8 +696,7 @@ tw_status buffer_new(memory *m, memory_use use, size_t bytes, buffer **out, tw_e
         case NO_SYSTEM_MEMORY: return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
         case NO_ROOM: break;
         }
-        if (use == MEMORY_STATE) break;
-        TRY(make_room(m, use, bytes, err));
+        TRY(make_room(m, use, bytes, err)); /* others may be quicker to use it */
     }
     return too_small(m, use, bytes, err);
 }
@@ -708,6 +723,9 @@ tw_status memory_create(size_t limit_bytes, memory **out, tw_error *err) {
     m->state_limit = m->limit / 4 * 3;
     m->idle_max = m->limit / 4;
     m->page = (size_t)sysconf(_SC_PAGESIZE);
+    m->slab_bytes = m->limit / SLABS_MIN;
+    if (m->slab_bytes < SLAB_BYTES_MIN) m->slab_bytes = SLAB_BYTES_MIN;
+    if (m->slab_bytes > SLAB_BYTES_MAX) m->slab_bytes = SLAB_BYTES_MAX;
     m->shards = shards;
     m->n_shards = n_shards;
     size_t keep_bytes = m->limit / (64 * n_shards);

@@ -55,11 +55,10 @@ size_t memory_peak(const memory *m);
 size_t memory_state_left(const memory *m); /* what MEMORY_STATE could still get without a spill */
 
 /* A new buffer with one reference, never zeroed; `bytes` may be 0. TW_ERR_MEMORY when the share of
- * `use` is used up even after the free cache and, for MEMORY_FLOW, the registered spillers have given
- * back what they can (so that a caller of MEMORY_FLOW too must hold no lock that a spiller waits
- * for). For MEMORY_STATE spillers run only in memory_make_room. */
+ * `use` is used up even after the free cache and the registered spillers have given back what they
+ * can: the caller must hold no lock that a spiller waits for. */
 tw_status buffer_new(memory *m, memory_use use, size_t bytes, buffer **out, tw_error *err);
-/* As buffer_new with MEMORY_STATE, but a refusal is a plain NULL: the caller spills and asks again. */
+/* As buffer_new with MEMORY_STATE, but nobody spills for it, and a refusal is a plain NULL. */
 buffer *buffer_try(memory *m, size_t bytes);
 buffer *buffer_ref(buffer *b); /* NULL gives NULL */
 void buffer_unref(buffer *b);  /* NULL is allowed */

@@ -12,7 +12,6 @@ enum {
     frame_bytes_max = 1 << 20,
     frame_blocks_max = 256,
     spill_at_once_max = 8 << 20,
-    room_rounds_max = 64,
 };
 
 static size_t clamp(size_t value, size_t least, size_t most) {
@@ -71,25 +70,6 @@ static row_block *partition_pop(partition *p, bool from_open) {
     p->open = NULL;
     add_memory(&p->memory, -row_block_bytes(b));
     return b;
-}
-
-tw_status exchange_block(exchange *x, uint32_t capacity, size_t heap_bytes, row_block **out,
-                         tw_error *err) {
-    /* Other threads may be quicker to use the room: then more is asked for. */
-    size_t want = (size_t)capacity * x->l->stride + heap_bytes, ask = want;
-    for (unsigned round = 0; round < room_rounds_max; round++) {
-        *out = row_block_try(x->m, x->l, capacity, heap_bytes);
-        if (*out) return TW_OK;
-        tw_status status = memory_make_room(x->m, ask, err);
-        if (status == TW_ERR_MEMORY && ask > want) {
-            ask = want;
-            continue;
-        }
-        TRY(status);
-        ask = clamp(ask * 2, want, 16 * want);
-    }
-    return error_set(err, TW_ERR_MEMORY, "run.memory is too small: %zu bytes wanted for collected rows",
-                     want);
 }
 
 /* ---- spilling ---- */
@@ -290,19 +270,8 @@ uint64_t exchange_partition_spilled(exchange *x, uint32_t i) {
 
 static uint64_t frame_data_bytes(const frame *f) { return f->place.bytes - 64; }
 
-static tw_status read_frame(exchange *x, frame_place place, row_block **out, tw_error *err) {
-    for (unsigned round = 0;; round++) {
-        tw_status status = spill_read_block(x->s, x->m, MEMORY_STATE, x->l, place, out, err);
-        if (status != TW_ERR_MEMORY || round == room_rounds_max) return status;
-        /* Rows and heap are two buffers, and others ask too: more than their sum may be needed. */
-        size_t ask = place.bytes + round % 8 * (place.bytes / 2);
-        status = memory_make_room(x->m, ask, err);
-        if (status != TW_OK && (status != TW_ERR_MEMORY || ask == place.bytes)) return status;
-    }
-}
-
 static tw_status take_frame(exchange *x, partition *p, frame f, row_block **out, tw_error *err) {
-    tw_status status = read_frame(x, f.place, out, err);
+    tw_status status = spill_read_block(x->s, x->m, MEMORY_STATE, x->l, f.place, out, err);
     pthread_mutex_lock(&p->lock);
     if (status == TW_OK) {
         p->rows -= f.rows;

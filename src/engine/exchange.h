@@ -40,8 +40,7 @@ uint64_t exchange_partition_spilled(exchange *x, uint32_t partition); /* those o
 void exchange_seal(exchange *x);
 
 /* Takes the blocks of a partition, the spilled ones too, one by one, in no order; each is the
- * caller's (row_block_free). TW_END after the last. A block read from disk is charged to MEMORY_STATE
- * after memory_make_room. One thread per partition at a time. Taken blocks are gone from the exchange.
+ * caller's (row_block_free). TW_END after the last. A block read from disk is charged to MEMORY_STATE. One thread per partition at a time. Taken blocks are gone from the exchange.
  * Also allowed before the seal: takes what is there now, without blocks that are being written (for
  * merging while upstream still runs). */
 tw_status exchange_take(exchange *x, uint32_t partition, row_block **out, tw_error *err);

@@ -251,7 +251,7 @@ static tw_status append_partition(appending *a, uint32_t i, tw_error *err) {
         if (result == RESERVED) break;
         write_reserved(a);
         if (result == NO_SEGMENT) continue;
-        TRY(exchange_block(a->x, missing.rows, missing.heap_bytes, &a->spare, err));
+        TRY(row_block_new(a->x->m, MEMORY_STATE, a->x->l, missing.rows, missing.heap_bytes, &a->spare, err));
     }
     return TW_OK;
 }

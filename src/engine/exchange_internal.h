@@ -43,8 +43,4 @@ void partition_add_open(partition *p, row_block *b);
 void partition_retire_open(partition *p);
 void partition_add_full(partition *p, row_block *b);
 
-/* A block, even if others must first be spilled. No lock may be held. */
-tw_status exchange_block(exchange *x, uint32_t capacity, size_t heap_bytes, row_block **out,
-                         tw_error *err);
-
 #endif

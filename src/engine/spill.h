@@ -36,7 +36,7 @@ void spill_forget(spill *s, frame_place place);
 /* Blocks in memory. */
 tw_status row_block_new(memory *m, memory_use use, const row_layout *l, uint32_t capacity,
                         size_t heap_bytes, row_block **out, tw_error *err);
-/* Charged to MEMORY_STATE; NULL when refused: spill and ask again. */
+/* Charged to MEMORY_STATE; NULL when refused, without spilling. */
 row_block *row_block_try(memory *m, const row_layout *l, uint32_t capacity, size_t heap_bytes);
 void row_block_free(row_block *b);
 size_t row_block_bytes(const row_block *b);

@@ -150,8 +150,8 @@ static tw_status encode(store *s, const batch *b, row_block **out, tw_error *err
         needed_columns(s, b, columns);
         heap = rows_heap_bytes(s->layout, columns, NULL, b->rows, NULL);
     }
-    while (status == TW_OK && !(block = row_block_try(s->run->memory, s->layout, b->rows, heap)))
-        status = memory_make_room(s->run->memory, heap + (size_t)b->rows * s->layout->stride, err);
+    if (status == TW_OK)
+        status = row_block_new(s->run->memory, MEMORY_STATE, s->layout, b->rows, heap, &block, err);
     if (status == TW_OK) {
         for (uint32_t i = 0; i < b->rows; i++) {
             to[i] = block->rows->data + (size_t)i * s->layout->stride;

@@ -42,14 +42,9 @@ static bool grow(arena_rows *a, void *array, uint32_t n, size_t size) {
 }
 
 buffer *arena_rows_buffer(arena_rows *a, size_t bytes) {
-    enum { rounds_max = 64 }; /* others may be quicker to use the room */
-    buffer *b = buffer_try(a->memory, bytes);
-    for (unsigned round = 0; !b && round < rounds_max; round++) {
-        a->refusal = memory_make_room(a->memory, bytes, a->err);
-        if (a->refusal != TW_OK) return NULL;
-        b = buffer_try(a->memory, bytes);
-    }
-    if (!b) a->refusal = TW_ERR_MEMORY;
+    buffer *b = NULL;
+    tw_status status = buffer_new(a->memory, MEMORY_STATE, bytes, &b, a->err);
+    if (status != TW_OK) a->refusal = status;
     return b;
 }
 

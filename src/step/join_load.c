@@ -7,7 +7,7 @@
 
 #include "step/join_internal.h"
 
-enum { plan_rounds_max = 5, room_rounds_max = 16, slots_block_bytes = 8 << 10 };
+enum { plan_rounds_max = 5, slots_block_bytes = 8 << 10 };
 
 /* What a partition would take. */
 typedef struct claim {
@@ -21,12 +21,7 @@ static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY,
 
 tw_status join_slots(memory *m, uint64_t slots, buffer **out, tw_error *err) {
     size_t bytes = slots ? slots * sizeof(uint64_t) : sizeof(uint64_t);
-    for (unsigned round = 0; round < room_rounds_max; round++) {
-        *out = buffer_try(m, bytes);
-        if (*out) return TW_OK;
-        TRY(memory_make_room(m, bytes, err));
-    }
-    return error_set(err, TW_ERR_MEMORY, "run.memory is too small: %zu bytes wanted for a join", bytes);
+    return buffer_new(m, MEMORY_STATE, bytes, out, err);
 }
 
 tw_status join_heaps(row_block *const *lists, uint32_t n_lists, buffer **out, tw_error *err) {

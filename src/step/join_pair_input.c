@@ -4,7 +4,7 @@
 #include "data/hash.h"
 #include "step/join_pair.h"
 
-enum { room_rounds_max = 64, fan_out_min = 4, fan_out_max = 64, block_bytes_min = 4 << 10, block_bytes_max = 64 << 10 };
+enum { fan_out_min = 4, fan_out_max = 64, block_bytes_min = 4 << 10, block_bytes_max = 64 << 10 };
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for a join"); }
 
@@ -27,16 +27,11 @@ size_t pair_bytes_of(const join_pair *p, unsigned side) {
 
 static tw_status read_kept(join_pair *p, unsigned side, row_block **out, tw_error *err) {
     kept_rows *k = &p->kept[side];
-    memory *m = p->run->memory;
     if (k->next == k->n) return TW_END;
     frame_place place = k->places[k->next];
-    for (unsigned round = 0;; round++) {
-        tw_status status = spill_read_block(p->run->spill, m, MEMORY_STATE, p->join->sides[side].layout, place, out, err);
-        if (status == TW_OK) k->next++;
-        if (status != TW_ERR_MEMORY || round == room_rounds_max) return status;
-        /* Rows and heap are two buffers, and others ask too. */
-        TRY(memory_make_room(m, place.bytes, err));
-    }
+    TRY(spill_read_block(p->run->spill, p->run->memory, MEMORY_STATE, p->join->sides[side].layout, place, out, err));
+    k->next++;
+    return TW_OK;
 }
 
 static bool reserve_kept(kept_rows *k) {

@@ -11,7 +11,6 @@ enum {
     ranges_few = 8,              /* fewer are too few, if more were wanted */
     sampled_blocks = 16,
     sampled_rows = 16,           /* of a block */
-    rooms_max = 64,
 };
 
 typedef struct sort_reader {
@@ -204,15 +203,8 @@ static tw_status take_blocks(sort_reader *r, tw_error *err) {
 }
 
 static tw_status get_scratch(sort_reader *r, tw_error *err) {
-    memory *m = r->state->run->memory;
-    size_t bytes = sort_rows_scratch_bytes(r->n_rows);
-    for (unsigned round = 0; !r->scratch; round++) {
-        r->scratch = buffer_try(m, bytes);
-        if (r->scratch) break;
-        if (round == rooms_max) return error_set(err, TW_ERR_MEMORY, "run.memory is too small to sort in");
-        TRY(memory_make_room(m, bytes, err));
-    }
-    return TW_OK;
+    if (r->scratch) return TW_OK;
+    return buffer_new(r->state->run->memory, MEMORY_STATE, sort_rows_scratch_bytes(r->n_rows), &r->scratch, err);
 }
 
 static tw_status join_heaps(sort_reader *r, tw_error *err) {
