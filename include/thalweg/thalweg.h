@@ -7,7 +7,7 @@
  *
  * Objects are opaque. tw_*_free takes NULL. Texts that a function hands out are freed with tw_free.
  * Several jobs may run at a time in one process; a tw_job is used by one thread at a time, except for
- * tw_job_cancel and tw_job_progress, which any thread may call while the job exists. The library
+ * tw_job_stop, tw_job_cancel and tw_job_progress, which any thread may call while the job exists. The library
  * installs no signal handler, never exits, and writes to standard output only for a `stdout` sink. */
 #ifndef THALWEG_H
 #define THALWEG_H
@@ -61,6 +61,11 @@ TW_API tw_status tw_job_start(tw_job *job, tw_error *err);
 TW_API bool tw_job_wait(tw_job *job, int timeout_ms);
 /* Interrupts: the job ends within a second as TW_ERR_CANCELLED, without output. Any thread. */
 TW_API void tw_job_cancel(tw_job *job);
+/* Whether it has a source that never ends by itself. After tw_job_check. */
+TW_API bool tw_job_endless(const tw_job *job);
+/* Ends an endless job well: its sources take nothing new, what they have is worked off, the outputs are made
+ * visible, the outcome is TW_OK. Any thread. A bounded job goes on to its end. */
+TW_API void tw_job_stop(tw_job *job);
 /* The outcome; makes the outputs visible. After tw_job_wait said true. */
 TW_API tw_status tw_job_result(tw_job *job, tw_error *err);
 

@@ -211,6 +211,12 @@ void tw_job_cancel(tw_job *j) {
     if (j->run) run_cancel(j->run);
 }
 
+bool tw_job_endless(const tw_job *j) { return j->plan && j->plan->endless; }
+
+void tw_job_stop(tw_job *j) {
+    if (j->run) run_stop(j->run);
+}
+
 void tw_job_progress(tw_job *j, tw_progress *out) {
     *out = (tw_progress){0};
     if (!j->run) return;

@@ -55,11 +55,11 @@ void append_bytes(struct text *t, double bytes);
 
 /* ---- signals ---- */
 
-/* SIGINT and SIGTERM end the process at once until signals_note was called; then the first one is noted, and a
- * second ends the process. A pipe whose reader is gone, and a limit of file size, are errors of the call. */
+/* SIGINT and SIGTERM end the process at once until signals_note was called; then `most` of them are noted, and
+ * one more ends the process. A pipe whose reader is gone, and a limit of file size, are errors of the call. */
 void signals_begin(void);
-void signals_note(void);
-bool signals_came(void);
+void signals_note(unsigned most);
+unsigned signals_came(void); /* how many were noted */
 
 /* ---- summary ---- */
 

@@ -115,7 +115,7 @@ static int generate(const generate_arguments *g) {
     if (!read_seed(g->seed, &seed)) return EXIT_WRONG;
     destination d = {.fd = -1};
     if (!open_destination(g->output, &d)) return EXIT_WRONG;
-    signals_note();
+    signals_note(1);
     tw_error err = {0};
     const char *const *options = (const char *const *)g->options;
     tw_status status = tw_generate(g->kind, options, g->n_options, seed, 0, write_bytes, &d, &err);

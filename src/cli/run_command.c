@@ -158,12 +158,11 @@ static bool may_print_json(const job_arguments *a, tw_job *job) {
 }
 
 static void wait_for(tw_job *job, bool progress) {
-    bool cancelled = false;
+    unsigned last = tw_job_endless(job) ? 2 : 1;
     while (!tw_job_wait(job, WAIT_MS)) {
-        if (signals_came() && !cancelled) {
-            tw_job_cancel(job);
-            cancelled = true;
-        }
+        unsigned came = signals_came();
+        if (came == last) tw_job_cancel(job);
+        else if (came) tw_job_stop(job);
         if (progress) print_progress(job, false);
     }
     if (progress) print_progress(job, true);
@@ -192,7 +191,7 @@ static int end_status(tw_status outcome) {
 static int run_job(const job_arguments *a, tw_job *job) {
     tw_error err = {0};
     if (!may_print_json(a, job)) return EXIT_WRONG;
-    signals_note();
+    signals_note(tw_job_endless(job) ? 2 : 1);
     tw_status outcome = tw_job_start(job, &err);
     if (outcome == TW_OK) {
         wait_for(job, a->progress);

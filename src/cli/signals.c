@@ -3,11 +3,11 @@
 
 #include "cli/cli.h"
 
-static volatile sig_atomic_t noting, came;
+static volatile sig_atomic_t noted_most, came;
 
 static void on_signal(int number) {
-    if (!noting || came) _exit(EXIT_INTERRUPTED);
-    came = 1;
+    if (came == noted_most) _exit(EXIT_INTERRUPTED);
+    came++;
 }
 
 void signals_begin(void) {
@@ -22,5 +22,5 @@ void signals_begin(void) {
     signal(SIGXFSZ, SIG_IGN);
 }
 
-void signals_note(void) { noting = 1; }
-bool signals_came(void) { return came; }
+void signals_note(unsigned most) { noted_most = (sig_atomic_t)most; }
+unsigned signals_came(void) { return (unsigned)came; }

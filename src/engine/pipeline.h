@@ -29,6 +29,7 @@
 /* ---- what a running job offers to its parts ---- */
 
 typedef struct bad_records bad_records; /* engine/bad_records.h: on_bad_record */
+typedef struct poller poller;           /* engine/poller.h: descriptors that wake lanes */
 
 typedef struct run_context {
     memory *memory;
@@ -38,6 +39,7 @@ typedef struct run_context {
     uint32_t batch_rows;           /* aim for this many rows in a batch; never more */
     size_t batch_bytes;            /* and about this many bytes of payload */
     bad_records *bad;
+    poller *poller;                /* where live sources and sinks watch their descriptors */
     atomic_uint_fast64_t rows_in, rows_out, bytes_in, bytes_out; /* connectors add to these */
     void (*wake)(void *engine);    /* call when a parked lane may go on: credit came back, input came */
     void *engine;
@@ -68,6 +70,8 @@ struct reader {
     const reader_class *class;
     uint64_t position; /* of the split's first row; split << 32 unless the source knows better */
     unsigned spread;   /* POSITION_SPREAD if positions count rows without gaps, else 0 */
+    uint32_t partition; /* of an endless source: rows of one partition (a connection, a topic's partition) are
+                         * in order among themselves */
 };
 
 typedef struct source_class {
@@ -81,6 +85,10 @@ typedef struct source_class {
     /* Optional. needed[i]: whether anyone downstream reads column i. The source may leave the others
      * absent: `values` NULL in its batches. Called once after planning, before start. */
     void (*prune)(source *self, const bool *needed);
+    /* Endless sources: it is to end. From now on `open` gives what has come already (whole messages, not
+     * their beginnings), then TW_END. Called once, perhaps before start; only notes it: takes no long lock,
+     * does not call run_wake (the engine does). */
+    void (*stop)(source *self);
     /* Optional: one line for explain, and bytes that the source alone may hold per open reader. */
     void (*describe)(const source *self, char *out, size_t capacity);
     void (*free)(source *self);
@@ -91,7 +99,7 @@ struct source {
     const char *name;       /* "file", "group": static or owned by the plan */
     size_t reader_bytes;    /* worst memory of an open reader, for explain */
     uint64_t bytes_total;   /* known after start, for progress; 0 if unknown */
-    bool endless;
+    bool endless;           /* gives rows until it is stopped; has `stop`, and n_splits UINT64_MAX */
     bool live;              /* runs beside the sink that feeds it, not after it (queues) */
     int step;               /* index for statistics; set by the builder */
 };

@@ -107,6 +107,7 @@ static tw_status pipeline_new(plan_builder *b, source *from, schema *s, pipeline
     p->id = b->plan->n_pipelines;
     p->source = from;
     from->step = p->source_step = b->step;
+    b->plan->endless |= from->endless;
     p->first_schema = schema_ref(s);
     tw_status status = push_pointer(&b->plan->pipelines, &b->plan->n_pipelines, p, err);
     if (status != TW_OK) {

@@ -102,7 +102,6 @@ static void init_locks(run *r) {
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->work, &monotonic);
     pthread_cond_init(&r->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
@@ -123,7 +122,8 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     c->batch_bytes = (size_t)256 << 10;
     c->wake = run_wake_lanes;
     c->engine = r;
-    tw_status status = memory_create(options->memory_bytes, &c->memory, err);
+    tw_status status = poller_create(&c->poller, err);
+    if (status == TW_OK) status = memory_create(options->memory_bytes, &c->memory, err);
     if (status == TW_OK) status = spill_create(options->spill, &c->spill, err);
     if (status == TW_OK) status = bad_records_create(options->bad_policy, options->dead_letter, &c->bad, err);
     if (status == TW_OK) status = connect_parts(r, err);
@@ -159,8 +159,19 @@ void run_cancel(run *r) {
     pthread_mutex_lock(&r->lock);
     if (!r->failed && r->threads_left) r->cancelled = true;
     atomic_store(&r->stop, true);
-    pthread_cond_broadcast(&r->work);
+    run_rouse(r, UINT32_MAX);
     pthread_mutex_unlock(&r->lock);
+}
+
+void run_stop(run *r) {
+    pthread_mutex_lock(&r->lock);
+    for (uint32_t i = 0; i < r->plan->n_pipelines && !r->stopping; i++) {
+        source *s = r->plan->pipelines[i]->source;
+        if (s && s->endless) s->class->stop(s);
+    }
+    r->stopping = true;
+    pthread_mutex_unlock(&r->lock);
+    run_wake_lanes(r);
 }
 
 void run_get_progress(run *r, run_progress *out) {
@@ -256,11 +267,11 @@ void run_free(run *r) {
     bad_records_free(r->context.bad);
     spill_free(r->context.spill);
     memory_destroy(r->context.memory);
+    poller_free(r->context.poller);
     free(r->threads);
     free(r->pipelines);
     free(r->sinks);
     free(r->reads);
-    pthread_cond_destroy(&r->work);
     pthread_cond_destroy(&r->done);
     pthread_mutex_destroy(&r->lock);
     free(r);

@@ -29,6 +29,9 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
 bool run_wait(run *r, int timeout_ms);
 /* Ends it soon, as interrupted. From any thread, any number of times. */
 void run_cancel(run *r);
+/* Endless sources give what they have and end, so that the run ends well. From any thread, any number of
+ * times; without endless sources it changes nothing. */
+void run_stop(run *r);
 void run_get_progress(run *r, run_progress *out);
 /* After run_wait said true: the outcome. Commits nothing that failed. */
 tw_status run_result(run *r, tw_error *err);

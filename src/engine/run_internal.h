@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "engine/lane.h"
+#include "engine/poller.h"
 #include "engine/run.h"
 
 typedef enum phase {
@@ -50,7 +51,7 @@ struct run {
     plan *plan;
     run_options options;
     pthread_mutex_t lock;   /* of all that is not atomic. No call into a part of the plan is made with it */
-    pthread_cond_t work, done;
+    pthread_cond_t done;
     pthread_t *threads;
     uint32_t n_threads, threads_left;
     pipeline_state *pipelines;
@@ -61,8 +62,10 @@ struct run {
     atomic_uint_fast64_t wakes;
     atomic_uint sleepers;   /* workers without work, and parked lanes */
     uint32_t asleep;        /* workers without work */
+    uint32_t woken;         /* of them, who will be on their feet soon */
     uint32_t n_delayed;     /* lanes */
     bool cancelled, failed, committed;
+    bool stopping;          /* endless sources were told to end */
     bool has_live;
     tw_error error;
     tw_status status;
@@ -70,6 +73,8 @@ struct run {
     uint64_t begin_ns, begin_cpu_ns, end_ns, end_cpu_ns;
 };
 
+/* Up to n workers that sleep are to look for work. With the lock held. */
+void run_rouse(run *r, uint32_t n);
 /* A worker thread's function; the argument is the run. */
 void *run_worker(void *run);
 /* run_context.wake. */

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "engine/run_internal.h"
 
+enum { PIECES_PER_POLL = 64 };
+
 void run_fail(run *r, tw_status status, const tw_error *err) {
     if (!r->failed && !r->cancelled) {
         r->failed = true;
@@ -19,7 +21,15 @@ void run_fail(run *r, tw_status status, const tw_error *err) {
         r->error = *err;
     }
     atomic_store(&r->stop, true);
-    pthread_cond_broadcast(&r->work);
+    run_rouse(r, UINT32_MAX);
+}
+
+void run_rouse(run *r, uint32_t n) {
+    uint32_t most = r->asleep - r->woken;
+    if (n > most) n = most;
+    if (!n) return;
+    r->woken += n;
+    poller_wake(r->context.poller, n);
 }
 
 static void push_lane(lane **list, lane *l) {
@@ -48,7 +58,7 @@ void run_wake_lanes(void *engine) {
         pthread_mutex_lock(&r->lock);
         for (uint32_t i = 0; i < r->plan->n_pipelines; i++) unpark(r, &r->pipelines[i]);
         all_work = !r->asleep;
-        if (!all_work) pthread_cond_signal(&r->work);
+        if (!all_work) run_rouse(r, 1);
         pthread_mutex_unlock(&r->lock);
     }
     if (all_work && r->has_live && !atomic_load_explicit(&r->yield, memory_order_relaxed))
@@ -95,10 +105,10 @@ static piece piece_of(run *r, pipeline_state *p) {
 
 /* Lets go of the lock to do a piece. */
 static void leave(run *r) {
-    if (r->asleep)
+    if (r->asleep > r->woken)
         for (uint32_t i = r->plan->n_pipelines; i-- > 0;)
             if (piece_of(r, &r->pipelines[i]) != NOTHING) {
-                pthread_cond_signal(&r->work);
+                run_rouse(r, 1);
                 break;
             }
     pthread_mutex_unlock(&r->lock);
@@ -361,16 +371,23 @@ static bool work_on(run *r, pipeline_state *p) {
 
 /* Until something changes, or a lane is to be tried again. */
 static void sleep_on(run *r) {
-    if (!r->n_delayed) {
-        pthread_cond_wait(&r->work, &r->lock);
-        return;
-    }
     uint64_t until = UINT64_MAX;
-    for (uint32_t i = 0; i < r->plan->n_pipelines; i++)
+    for (uint32_t i = 0; r->n_delayed && i < r->plan->n_pipelines; i++)
         for (const lane *l = r->pipelines[i].delayed; l; l = l->next)
             if (l->resume_ns < until) until = l->resume_ns;
-    struct timespec t = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
-    pthread_cond_timedwait(&r->work, &r->lock, &t);
+    r->asleep++;
+    pthread_mutex_unlock(&r->lock);
+    bool woken = poller_wait(r->context.poller, until ? until : 1);
+    pthread_mutex_lock(&r->lock);
+    r->asleep--;
+    r->woken -= woken;
+}
+
+/* What is ready elsewhere is seen though the worker never sleeps. */
+static void look_around(run *r) {
+    pthread_mutex_unlock(&r->lock);
+    poller_wait(r->context.poller, 0);
+    pthread_mutex_lock(&r->lock);
 }
 
 static void count_lanes(const lane *l, step_statistics **steps) {
@@ -393,20 +410,21 @@ static void end_run(run *r) {
 
 void *run_worker(void *argument) {
     run *r = argument;
-    uint32_t n = r->plan->n_pipelines;
+    uint32_t n = r->plan->n_pipelines, pieces = 0;
     pthread_mutex_lock(&r->lock);
     while (!atomic_load(&r->stop) && r->ended < n) {
         bool worked = false;
         uint64_t wakes = atomic_load(&r->wakes);
         for (uint32_t i = n; i-- > 0 && !worked;) worked = work_on(r, &r->pipelines[i]);
-        if (worked) continue;
+        if (worked) {
+            if (r->plan->endless && ++pieces % PIECES_PER_POLL == 0) look_around(r);
+            continue;
+        }
         atomic_fetch_add(&r->sleepers, 1);
-        r->asleep++;
         if (atomic_load(&r->wakes) == wakes) sleep_on(r);
-        r->asleep--;
         atomic_fetch_sub(&r->sleepers, 1);
     }
-    pthread_cond_broadcast(&r->work);
+    run_rouse(r, UINT32_MAX);
     if (--r->threads_left == 0) end_run(r);
     pthread_mutex_unlock(&r->lock);
     return NULL;

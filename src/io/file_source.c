@@ -263,7 +263,13 @@ static void file_free(source *self) {
     free(s);
 }
 
-static const source_class file_class = {file_start, file_open, file_prune, file_describe, file_free};
+static const source_class file_class = {
+    .start = file_start,
+    .open = file_open,
+    .prune = file_prune,
+    .describe = file_describe,
+    .free = file_free,
+};
 
 /* ---- types from the first rows ---- */
 
