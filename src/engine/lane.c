@@ -16,9 +16,11 @@ tw_status lane_new(pipeline *p, run_context *run, const atomic_bool *unwanted, l
     l->run = run;
     l->unwanted = unwanted;
     l->operators = calloc(n + 1, sizeof *l->operators);
-    l->pending = calloc(n + 1, sizeof *l->pending);
+    l->pending = calloc((n + 1) * 2, sizeof *l->pending);
     l->rows_in = calloc((n + 2) * 3, sizeof *l->rows_in);
-    if (!l->operators || !l->pending || !l->rows_in) {
+    l->taken = calloc(n + 1, sizeof *l->taken);
+    if (l->pending) l->whole = l->pending + n + 1;
+    if (!l->operators || !l->pending || !l->rows_in || !l->taken) {
         lane_drop(l);
         return error_set(err, TW_ERR_MEMORY, "out of memory for a lane");
     }
@@ -36,7 +38,8 @@ static void forget_work(lane *l) {
     l->ready = NULL;
     for (uint32_t i = 0; i < l->pipeline->n_operators; i++) {
         batch_unref(l->pending[i]);
-        l->pending[i] = NULL;
+        batch_unref(l->whole[i]);
+        l->pending[i] = l->whole[i] = NULL;
     }
 }
 
@@ -48,6 +51,7 @@ void lane_drop(lane *l) {
     if (l->writer) l->writer->sink->class->drop(l->writer);
     free(l->operators);
     free(l->pending);
+    free(l->taken);
     free(l->rows_in);
     free(l);
 }
@@ -176,7 +180,9 @@ static void hand_on(lane *l, uint32_t from, batch *b) {
 
 static tw_status step_operator(lane *l, uint32_t i, uint64_t *now, tw_error *err) {
     operator *o = l->operators[i];
-    batch *in = l->pending[i], *out = NULL;
+    batch *whole = l->whole[i], *out = NULL;
+    if (!l->pending[i]) TRY(batch_slice(l->run->memory, whole, l->taken[i], whole->rows - l->taken[i], &l->pending[i], err));
+    batch *in = l->pending[i];
     bool more = false;
     tw_status status = o->class->process(o, in, &out, &more, err);
     uint64_t then = clock_ns();
@@ -185,8 +191,13 @@ static tw_status step_operator(lane *l, uint32_t i, uint64_t *now, tw_error *err
     if (status != TW_OK) return status;
     if (!more) {
         l->rows_in[i + 1] += in->rows;
+        l->taken[i] += in->rows;
         l->pending[i] = NULL;
         batch_unref(in);
+        if (whole && l->taken[i] == whole->rows) {
+            batch_unref(whole);
+            l->whole[i] = NULL;
+        }
     }
     if (out) {
         l->rows_out[i + 1] += out->rows;
@@ -218,6 +229,25 @@ static lane_outcome end_split(lane *l, tw_error *err) {
     return LANE_FAILED;
 }
 
+/* Some row of the batch cannot be computed: its first half is tried alone. false: it is one row. */
+static bool halve(lane *l, uint32_t i) {
+    batch *in = l->pending[i], *half;
+    if (!l->pipeline->operators[i]->rejects || in->rows == 1) return false;
+    if (batch_slice(l->run->memory, in, 0, in->rows / 2, &half, NULL) != TW_OK) return false;
+    if (l->whole[i]) batch_unref(in);
+    else l->whole[i] = in, l->taken[i] = 0;
+    l->pending[i] = half;
+    return true;
+}
+
+/* The failure takes its place in row order, where the sink keeps that. */
+static lane_outcome fail(lane *l, tw_error *err) {
+    sink *k = l->writer->sink;
+    if (!k->class->push_failure || k->class->push_failure(l->writer, &l->order, err) != TW_OK) return LANE_FAILED;
+    *err = (tw_error){0};
+    return end_split(l, err);
+}
+
 lane_outcome lane_run(lane *l, const atomic_bool *yield, tw_error *err) {
     sink *k = l->writer->sink;
     uint64_t now = clock_ns();
@@ -230,17 +260,25 @@ lane_outcome lane_run(lane *l, const atomic_bool *yield, tw_error *err) {
         if (atomic_load_explicit(l->unwanted, memory_order_relaxed)) return end_split(l, err);
         if (k->class->satisfied && k->class->satisfied(k)) return end_split(l, err);
         tw_status status;
-        bool reads = false;
-        if (l->ready) {
+        bool reads = false, pushes = l->ready;
+        uint32_t i = l->pipeline->n_operators;
+        if (pushes) {
             status = step_push(l, &now, err);
         } else {
-            uint32_t i = l->pipeline->n_operators;
-            while (i > 0 && !l->pending[i - 1]) i--;
+            while (i > 0 && !l->pending[i - 1] && !l->whole[i - 1]) i--;
             reads = i == 0;
             status = reads ? step_read(l, &now, err) : step_operator(l, i - 1, &now, err);
         }
         if (reads && status == TW_END) return end_split(l, err);
-        if (status != TW_OK) return outcome_of(l, status, reads, err);
+        if (status == TW_ERR_DATA && !pushes && !reads && k->class->push_failure && halve(l, i - 1)) {
+            *err = (tw_error){0};
+            continue;
+        }
+        if (status != TW_OK) {
+            lane_outcome outcome = outcome_of(l, status, reads, err);
+            bool in_order = !pushes && (status == TW_ERR_DATA || status == TW_ERR_IO);
+            return outcome == LANE_FAILED && in_order ? fail(l, err) : outcome;
+        }
         l->tries = 0;
     }
 }

@@ -25,6 +25,8 @@ typedef struct lane {
     batch_order order;    /* position: of the next row to be pushed */
     operator **operators;
     batch **pending;      /* pending[i]: the batch operator i is working on */
+    batch **whole;        /* whole[i]: the batch of which that is a part, because it failed; else NULL */
+    uint32_t *taken;      /* taken[i]: its rows that are done with */
     batch *ready;         /* at the sink's door */
     sink_writer *writer;
     uint64_t parked_ns;   /* since when it waits for the sink; 0: it does not */

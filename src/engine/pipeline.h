@@ -16,7 +16,9 @@
  * one that failed for a passing reason, without redoing anything that came before: `next` after
  * TW_ERR_IO, all three after TW_ERR_MEMORY once room was made. A sink that has taken the batch and then
  * fails answers with another code. `open` of all kinds is retried likewise. Meanwhile the worker runs
- * other lanes: who waits within a call must not wait for a call that comes later. */
+ * other lanes: who waits within a call must not wait for a call that comes later. A failure for good takes
+ * its place in row order as far as sinks go on in row order: a `limit` that has its rows before never
+ * sees it. The rows of its batch that stand before it are given first. */
 #ifndef ENGINE_PIPELINE_H
 #define ENGINE_PIPELINE_H
 
@@ -129,7 +131,7 @@ struct operator_plan {
     int step;                /* index into the plan's steps, for statistics; set by the builder */
     schema *in, *out;        /* references held by the builder */
     unsigned references;     /* pipelines that have it; the builder's */
-    bool rejects;            /* may call bad_row, so rows should know their origin */
+    bool rejects;            /* may call bad_row, so rows should know their origin; never answers *more */
     bool origin_wanted;      /* some later operator of the pipeline rejects; set by the builder */
     bool inner;              /* a part of a step whose rows others count */
     bool costly;             /* worth handing single batches to idle workers instead of whole splits */
@@ -159,6 +161,10 @@ typedef struct sink_class {
     tw_status (*open)(sink *self, sink_writer **out, tw_error *err);
     /* All or nothing. `b` is borrowed: take a reference to keep it. */
     tw_status (*push)(sink_writer *w, const batch_order *order, batch *b, tw_error *err);
+    /* Optional: in row order, what comes after the rows of this split that were pushed is this failure of
+     * a reader or an operator. The sink hands it on in its place, or forgets it when no row so late is
+     * wanted; nothing but end_split follows for the split. Without it a failure ends the run at once. */
+    tw_status (*push_failure)(sink_writer *w, const batch_order *order, const tw_error *failure);
     /* Optional: no more batches of this split will come. */
     tw_status (*end_split)(sink_writer *w, const batch_order *order, tw_error *err);
     /* Optional: whether a push of this split may come now; false parks the lane. The lowest open

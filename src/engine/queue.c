@@ -9,9 +9,10 @@
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
 
 typedef struct entry {
-    batch *b;
-    uint64_t number; /* of its first row among those that passed */
+    batch *b;          /* NULL: a failure, after which nothing passes */
+    uint64_t number;   /* of its first row among those that passed */
     struct entry *next;
+    tw_error failure[]; /* 1 without a batch */
 } entry;
 
 typedef struct queue {
@@ -25,7 +26,6 @@ typedef struct queue {
     size_t bytes, bytes_max;
     uint64_t rows_passed;
     bool ended;         /* nothing more will come in */
-    bool closed;        /* nothing more will be taken out */
     bool refused;       /* somebody was told to wait */
     bool *needed;
     uint32_t n_columns;
@@ -39,7 +39,7 @@ typedef struct queue_writer {
 
 typedef struct queue_reader {
     reader reader;
-    batch *b;
+    entry *e; /* NULL: given away */
 } queue_reader;
 
 static queue *of_sink(sink *s) { return (queue *)((char *)s - offsetof(queue, sink)); }
@@ -52,14 +52,16 @@ static void entry_free(entry *e) {
 
 /* ---- the sequencer's callbacks ---- */
 
+static size_t bytes_of(const entry *e) { return e->b ? batch_bytes(e->b) : 0; }
+
 static void append(queue *q, entry *e) {
     e->next = NULL;
     e->number = q->rows_passed;
-    q->rows_passed += e->b->rows;
-    q->bytes += batch_bytes(e->b);
+    q->rows_passed += e->b ? e->b->rows : 0;
+    q->bytes += bytes_of(e);
     *q->last = e;
     q->last = &e->next;
-    if (q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
+    if (!e->b || q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
 }
 
 static tw_status place(void *context, void *item, tw_error *err) {
@@ -67,13 +69,13 @@ static tw_status place(void *context, void *item, tw_error *err) {
     entry *e = item;
     batch *dropped = NULL;
     pthread_mutex_lock(&q->lock);
-    uint64_t left = q->closed ? 0 : q->options.rows_max - q->rows_passed;
+    uint64_t left = atomic_load(&q->satisfied) ? 0 : q->options.rows_max - q->rows_passed;
     tw_status status = TW_OK;
     if (left == 0) {
         dropped = e->b;
         free(e);
     } else {
-        if (left < e->b->rows) {
+        if (e->b && left < e->b->rows) {
             batch *cut;
             status = batch_slice(q->run->memory, e->b, 0, (uint32_t)left, &cut, err);
             if (status == TW_OK) dropped = e->b, e->b = cut;
@@ -146,6 +148,13 @@ static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, 
         if (taken && status == TW_ERR_MEMORY) status = TW_ERR_INTERNAL;
     }
     return status;
+}
+
+static tw_status queue_push_failure(sink_writer *w, const batch_order *order, const tw_error *failure) {
+    entry *e = calloc(1, sizeof *e + sizeof *failure);
+    if (!e) return TW_ERR_MEMORY;
+    e->failure[0] = *failure;
+    return sequencer_push(of_sink(w->sink)->order, order, e, 0, NULL);
 }
 
 static tw_status queue_end_split(sink_writer *w, const batch_order *order, tw_error *err) {
@@ -223,15 +232,21 @@ static tw_status queue_source_start(source *self, run_context *run, uint64_t *n_
 
 static tw_status queue_next(reader *self, batch **out, tw_error *err) {
     queue_reader *r = (queue_reader *)self;
-    if (!r->b) return TW_END;
-    *out = r->b;
-    r->b = NULL;
+    if (!r->e) return TW_END;
+    if (!r->e->b) {
+        if (err) *err = r->e->failure[0];
+        return r->e->failure[0].code;
+    }
+    *out = r->e->b;
+    free(r->e);
+    r->e = NULL;
     return TW_OK;
 }
 
 static void queue_reader_free(reader *self) {
-    batch_unref(((queue_reader *)self)->b);
-    free(self);
+    queue_reader *r = (queue_reader *)self;
+    if (r->e) entry_free(r->e);
+    free(r);
 }
 
 static const reader_class queue_reader_class = {.next = queue_next, .free = queue_reader_free};
@@ -245,7 +260,7 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
     if (e) {
         q->first = e->next;
         if (!q->first) q->last = &q->first;
-        q->bytes -= batch_bytes(e->b);
+        q->bytes -= bytes_of(e);
     }
     bool ended = q->ended;
     bool room = q->refused && q->bytes <= q->bytes_max / 2; /* so that it pays to come back */
@@ -256,8 +271,7 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
         return ended ? TW_END : STATUS_WAIT;
     }
     r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD};
-    r->b = e->b;
-    free(e);
+    r->e = e;
     *out = &r->reader;
     if (room) run_wake(q->run);
     return TW_OK;
@@ -272,10 +286,9 @@ static void queue_prune(source *self, const bool *needed) {
 static void queue_free_source(source *self) {
     queue *q = of_source(self);
     pthread_mutex_lock(&q->lock);
-    q->closed = true;
+    atomic_store(&q->satisfied, true);
     clear(q);
     pthread_mutex_unlock(&q->lock);
-    atomic_store(&q->satisfied, true);
     queue_release(q);
 }
 
@@ -283,6 +296,7 @@ static const sink_class queue_sink_class = {
     .start = queue_start,
     .open = queue_open,
     .push = queue_push,
+    .push_failure = queue_push_failure,
     .end_split = queue_end_split,
     .ready = queue_ready,
     .satisfied = queue_satisfied,

@@ -53,15 +53,43 @@ void decoder_feed(decoder *d, const span *s, const span_place *place) {
     d->span.owner = owner;
     d->place = *place;
     d->records = d->rows = d->reported = 0;
+    d->failed = d->stopped = false;
     d->class->begin(d);
+}
+
+/* How many rows of the last batch stand before the record that ends the run. */
+static uint32_t rows_before_failure(const decoder *d) {
+    const batch *b = d->last;
+    const uint32_t *record = b->origin_rows ? (const uint32_t *)(const void *)b->origin_rows->data : NULL;
+    uint64_t first = b->origin->first_record - d->place.first_record;
+    uint32_t n = 0;
+    while (n < b->rows && first + (record ? record[n] : n) < d->failed_record) n++;
+    return n;
 }
 
 tw_status decoder_next(decoder *d, batch **out, tw_error *err) {
     *out = NULL;
-    return d->class->next(d, out, err);
+    if (!d->stopped) {
+        tw_status status = d->class->next(d, out, err);
+        if (!d->failed || (status != TW_OK && status != TW_END)) return status;
+        d->stopped = true;
+        d->last = *out;
+        *out = NULL;
+    }
+    if (d->last) {
+        uint32_t n = rows_before_failure(d);
+        if (n) TRY(batch_slice(d->run->memory, d->last, 0, n, out, err));
+        batch_unref(d->last);
+        d->last = NULL;
+        if (n) return TW_OK;
+    }
+    if (err) *err = d->failure;
+    return TW_ERR_DATA;
 }
 
 void decoder_drop(decoder *d) {
+    batch_unref(d->last);
+    d->last = NULL;
     buffer_unref(d->span.owner);
     d->span = (span){0};
 }
@@ -78,7 +106,16 @@ static uint64_t record_number(const decoder *d, uint64_t record) {
 tw_status decoder_bad(decoder *d, uint64_t record, const uint8_t *raw, size_t size, const char *reason,
                       tw_error *err) {
     if (record < d->reported) return TW_OK;
-    TRY(bad_record(d->run, d->place.file, record_number(d, record), raw, size, reason, err));
+    tw_error why = {0};
+    tw_status status = bad_record(d->run, d->place.file, record_number(d, record), raw, size, reason, &why);
+    if (status == TW_ERR_DATA && (!d->failed || record < d->failed_record)) {
+        d->failed = true;
+        d->failed_record = record;
+        d->failure = why;
+    } else if (status != TW_OK && status != TW_ERR_DATA) {
+        if (err) *err = why;
+        return status;
+    }
     d->reported = record + 1;
     return TW_OK;
 }

@@ -23,6 +23,11 @@ struct decoder {
     uint64_t records;  /* of the span, that are dealt with */
     uint64_t rows;     /* that came from it */
     uint64_t reported; /* bad ones among its records below this have been reported */
+    /* A bad record that must end the run: the rows before it are given first. */
+    bool failed, stopped;
+    uint64_t failed_record;
+    batch *last; /* once stopped: what the rows before it are cut from; NULL: all are given */
+    tw_error failure;
 };
 
 static inline bool decoder_needs(const decoder *d, uint32_t index) {
@@ -30,7 +35,7 @@ static inline bool decoder_needs(const decoder *d, uint32_t index) {
 }
 
 /* The record `record` (from 0, of the span) at [raw, raw + size) is bad. Reports it once, whatever is
- * tried again later. TW_OK: go on without it. */
+ * tried again later. TW_OK: go on without it; decoder_next cuts off what comes after if it ends the run. */
 tw_status decoder_bad(decoder *d, uint64_t record, const uint8_t *raw, size_t size, const char *reason,
                       tw_error *err);
 

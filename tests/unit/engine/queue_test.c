@@ -142,6 +142,39 @@ static void test_exactly_so_many_rows_pass(void **state) {
     tear_down(&w);
 }
 
+/* A failure comes out in its place, and nothing after it; one behind the last row wanted is forgotten. */
+static void test_a_failure_takes_its_place(void **state) {
+    for (uint64_t most = 19; most < 22; most++) {
+        world w;
+        set_up(&w, (queue_options){.rows_max = most}, 1, 64 << 20);
+        tw_error failure = {.code = TW_ERR_DATA, .record = 21, .message = "the 21st row is bad"};
+        MUST(w.sink->class->push_failure(w.writer, &(batch_order){0, 1, 0}, &failure));
+        push(&w, 0, 1, 500, 10, 9);
+        expect_none(&w, STATUS_WAIT);
+        push(&w, 0, 0, 0, 10, 9);
+        push(&w, 0, 0, 10, 10, 9);
+        assert_int_equal(w.sink->class->satisfied(w.sink), most <= 20);
+        MUST(w.sink->class->end_split(w.writer, &(batch_order){0, 0, 0}, NULL));
+        assert_true(w.sink->class->satisfied(w.sink));
+        expect(&w, 0, 0, 10);
+        expect(&w, 10, 10, most == 19 ? 9 : 10);
+        if (most == 21) {
+            reader *r;
+            MUST(w.source->class->open(w.source, w.opened, &r, NULL));
+            for (unsigned again = 0; again < 2; again++) {
+                tw_error err = {0};
+                batch *b;
+                assert_int_equal(r->class->next(r, &b, &err), TW_ERR_DATA);
+                assert_string_equal(err.message, failure.message);
+                assert_int_equal(err.record, 21);
+            }
+            r->class->free(r);
+        }
+        expect_none(&w, STATUS_WAIT);
+        tear_down(&w);
+    }
+}
+
 static void test_a_full_queue_refuses_and_calls_back(void **state) {
     world w;
     set_up(&w, (queue_options){.rows_max = UINT64_MAX}, 1, 64 << 20);
@@ -263,6 +296,7 @@ int main(void) {
         cmocka_unit_test(test_batches_come_in_row_order),
         cmocka_unit_test(test_batches_are_cut),
         cmocka_unit_test(test_exactly_so_many_rows_pass),
+        cmocka_unit_test(test_a_failure_takes_its_place),
         cmocka_unit_test(test_a_full_queue_refuses_and_calls_back),
         cmocka_unit_test(test_who_fills_it_stops_when_nobody_reads),
         cmocka_unit_test(test_columns_that_are_needed),
