@@ -148,6 +148,12 @@ bool type_is_number(const type *t) {
     return type_is_integer(t) || t->kind == TYPE_FLOAT32 || t->kind == TYPE_FLOAT64;
 }
 
+const type *type_meeting(const type *a, const type *b) {
+    if (a == b) return a;
+    if (!type_is_number(a) || !type_is_number(b)) return NULL;
+    return type_of(type_is_integer(a) && type_is_integer(b) ? TYPE_INT64 : TYPE_FLOAT64);
+}
+
 /* ---- schemas: one block, the names behind the fields ---- */
 
 tw_status schema_new(const char *const *names, const type *const *types, uint32_t n, schema **out,

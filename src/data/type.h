@@ -53,6 +53,8 @@ bool type_is_view(const type *t);    /* string, binary */
 bool type_is_nested(const type *t);  /* list, sparse */
 bool type_is_integer(const type *t); /* int32, int64 */
 bool type_is_number(const type *t);  /* integers and floats */
+/* The type that values of both widen to, or NULL: two integers meet in int64, other numbers in float64. */
+const type *type_meeting(const type *a, const type *b);
 
 typedef struct field {
     char *name;

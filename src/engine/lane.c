@@ -65,13 +65,13 @@ static void add(step_statistics *s, uint64_t rows_in, uint64_t rows_out, uint64_
 void lane_count(const lane *l, step_statistics **steps) {
     const pipeline *p = l->pipeline;
     uint32_t n = p->n_operators;
-    if (p->source_step >= 0) add(steps[p->source_step], 0, l->rows_out[0], l->busy_ns[0]);
+    if (p->source_step >= 0) add(steps[p->source_step], 0, p->source->inner ? 0 : l->rows_out[0], l->busy_ns[0]);
     for (uint32_t i = 0; i < n; i++)
         if (p->operators[i]->step >= 0)
             add(steps[p->operators[i]->step], p->operators[i]->inner ? 0 : l->rows_in[i + 1],
                 p->operators[i]->inner ? 0 : l->rows_out[i + 1], l->busy_ns[i + 1]);
     if (p->sink->step < 0) return;
-    add(steps[p->sink->step], l->rows_in[n + 1], 0, l->busy_ns[n + 1]);
+    add(steps[p->sink->step], p->sink->inner ? 0 : l->rows_in[n + 1], 0, l->busy_ns[n + 1]);
     atomic_fetch_add(&steps[p->sink->step]->blocked_ns, l->blocked_ns);
 }
 

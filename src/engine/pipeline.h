@@ -104,6 +104,7 @@ struct source {
     bool endless;           /* gives rows until it is stopped; has `stop`, and n_splits UINT64_MAX */
     bool live;              /* runs beside the sink that feeds it, not after it (queues) */
     int step;               /* index for statistics; set by the builder */
+    bool inner;             /* as in operator_plan: its rows are not the step's output */
 };
 
 /* ---- operators: stateless from row to row ---- */
@@ -197,6 +198,7 @@ struct sink {
     bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */
     size_t state_bytes_min; /* memory it cannot do without, for explain */
     bool may_spill;
+    bool inner;          /* its rows are not the step's input */
 };
 
 struct sink_writer {

@@ -62,13 +62,6 @@ tw_status node_widen(typer *t, node *x, const type *want, node **out) {
     return convert_number(t, x, want, out);
 }
 
-/* The type in which two numbers meet. */
-static const type *number_meeting(const type *a, const type *b) {
-    if (a == b) return a;
-    if (type_is_integer(a) && type_is_integer(b)) return type_of(TYPE_INT64);
-    return type_of(TYPE_FLOAT64);
-}
-
 /* A text literal beside a date or a timestamp is one. */
 static tw_status settle_time_text(typer *t, node **x, const node *beside) {
     if (!(*x)->from_text || !is_time(beside)) return TW_OK;
@@ -138,7 +131,7 @@ tw_status node_unify(typer *t, const char *what, uint32_t at, node **items, uint
             } else if (x->type == common || (literals && literal_fits(x, common))) {
                 continue;
             } else if (type_is_number(common) && is_number(x)) {
-                common = number_meeting(common, x->type);
+                common = type_meeting(common, x->type);
             } else if (type_is_view(common) && is_view(x)) {
                 common = type_of(TYPE_BINARY);
             } else if (is_time(first) && is_time(x)) {
@@ -206,7 +199,7 @@ tw_status type_arith(typer *t, operator_kind o, uint32_t at, node *a, node *b, n
     TRY(node_settle_null(t, &a, b->type ? b->type : type_of(TYPE_INT64)));
     TRY(node_settle_null(t, &b, a->type));
     if (!is_number(a) || !is_number(b)) return operand_error(t, o, at, a, b);
-    const type *of = number_meeting(a->type, b->type);
+    const type *of = type_meeting(a->type, b->type);
     if (o == OPERATOR_DIVIDE && type_is_integer(of)) of = type_of(TYPE_FLOAT64);
     TRY(node_widen(t, a, of, &a));
     TRY(node_widen(t, b, of, &b));
@@ -289,7 +282,7 @@ static tw_status narrow_constant(typer *t, compare_kind *k, const node *a, node 
 
 static tw_status compare_numbers(typer *t, compare_kind k, uint32_t at, node *a, node *b, node **out) {
     TRY(narrow_constant(t, &k, a, &b));
-    const type *of = number_meeting(a->type, b->type);
+    const type *of = type_meeting(a->type, b->type);
     TRY(node_widen(t, a, of, &a));
     TRY(node_widen(t, b, of, &b));
     return finish_compare(t, call_compare, k, at, a, b, out);

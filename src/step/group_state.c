@@ -419,8 +419,8 @@ tw_status group_state_create(const char *name, uint32_t n_keys, aggregate *aggre
     }
     g->sink = (sink){.class = &group_sink_class, .name = name, .may_spill = true};
     g->source = (source){.class = &group_source_class, .name = name};
-    g->pair_sink = (sink){.class = &pair_sink_class, .name = name, .may_spill = true};
-    g->pair_source = (source){.class = &pair_source_class, .name = name};
+    g->pair_sink = (sink){.class = &pair_sink_class, .name = name, .may_spill = true, .inner = true};
+    g->pair_source = (source){.class = &pair_source_class, .name = name, .inner = true};
     *ends = (group_ends){.sink = &g->sink, .source = &g->source};
     g->owners = 2;
     if (g->n_pairs) {

@@ -8,13 +8,6 @@ static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY,
 
 /* ---- keys ---- */
 
-/* The type in which values of both are compared, or NULL. */
-static const type *key_type(const type *a, const type *b) {
-    if (a == b) return a;
-    if (!type_is_number(a) || !type_is_number(b)) return NULL;
-    return type_of(type_is_integer(a) && type_is_integer(b) ? TYPE_INT64 : TYPE_FLOAT64);
-}
-
 /* A column of the other flow, or -1 after adding an error. */
 static int right_column(stream *s, const args *a, const stream *other, const arg_item *item) {
     int index = schema_find(other->schema, item->text);
@@ -41,7 +34,7 @@ static tw_status bind_key(join *j, stream *s, const args *a, stream *other, cons
     int l = plan_column(s, a, "on", &named, item->name), r = right_column(s, a, other, item);
     if (l < 0 || r < 0) return TW_ERR_JOB;
     const field *left = &s->schema->fields[l], *right = &other->schema->fields[r];
-    const type *t = key_type(left->type, right->type);
+    const type *t = type_meeting(left->type, right->type);
     char mine[64], theirs[64];
     type_name(left->type, mine, sizeof mine);
     type_name(right->type, theirs, sizeof theirs);

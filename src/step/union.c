@@ -3,14 +3,6 @@
 
 #include "step/steps.h"
 
-/* The type that holds both, or NULL: int widens to float. */
-static const type *common_type(const type *a, const type *b) {
-    if (a == b) return a;
-    if (!type_is_number(a) || !type_is_number(b)) return NULL;
-    if (type_is_integer(a) && type_is_integer(b)) return type_of(TYPE_INT64);
-    return type_of(TYPE_FLOAT64);
-}
-
 static tw_status add_flow(stream *s, const args *a, const arg_item *item, tw_error *err) {
     error_list *errors = plan_errors(s->builder);
     stream *other;
@@ -31,7 +23,7 @@ static tw_status add_flow(stream *s, const args *a, const arg_item *item, tw_err
             status = args_error(a, "with", errors, "flow '%s' lacks the column '%s'", item->text, names[i]);
             break;
         }
-        types[i] = common_type(s->schema->fields[i].type, other->schema->fields[at].type);
+        types[i] = type_meeting(s->schema->fields[i].type, other->schema->fields[at].type);
         char mine[64], theirs[64];
         if (!types[i])
             status = args_error(a, "with", errors, "column '%s' is %s here and %s in flow '%s'", names[i],

@@ -224,3 +224,15 @@ def test_under_sanitizers(thalweg):
     check(thalweg, ["b", "s"], {f"a{n}": a for n, (a, _, _) in enumerate(AGGREGATES)},
           f"select b, s, {', '.join(s for _, _, s in AGGREGATES)} from t group by b, s",
           [bool, str, *(k for _, k, _ in AGGREGATES)], {"run_parallelism": 4, "run_batch_rows": 64}, relative=1e-11)
+
+
+@pytest.mark.parametrize("by,groups", [(["k"], 10), ([], 1)])
+def test_the_summary_counts_rows_of_the_step_alone(thalweg, by, groups):
+    """count_distinct groups twice; the rows in between are nobody's."""
+    thalweg.write("in.csv", "k,v\n" + "".join(f"{i % 10},{i % 700}\n" for i in range(7000)))
+    summary = thalweg.ok({
+        "source": {"file": "in.csv"},
+        "steps": [{"group": {"by": by, "aggregate": {"d": "count_distinct(v + 1)", "n": "count"}}}],
+        "sink": {"file": "out.csv"}})
+    steps = {s["step"]: (s["rows_in"], s["rows_out"]) for s in summary["steps"]}
+    assert steps["group"] == (7000, groups)

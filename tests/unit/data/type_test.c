@@ -139,11 +139,26 @@ static void schemas(void **state) {
     schema_unref(NULL);
 }
 
+static void types_that_meet(void **state) {
+    (void)state;
+    const type *i32 = type_of(TYPE_INT32), *i64 = type_of(TYPE_INT64), *f32 = type_of(TYPE_FLOAT32), *f64 = type_of(TYPE_FLOAT64);
+    assert_ptr_equal(type_meeting(i32, i32), i32);
+    assert_ptr_equal(type_meeting(i32, i64), i64);
+    assert_ptr_equal(type_meeting(f32, f32), f32);
+    assert_ptr_equal(type_meeting(i32, f32), f64);
+    assert_ptr_equal(type_meeting(f64, i64), f64);
+    assert_ptr_equal(type_meeting(type_vector(3), type_vector(3)), type_vector(3));
+    assert_null(type_meeting(type_vector(3), type_vector(4)));
+    assert_null(type_meeting(type_of(TYPE_STRING), type_of(TYPE_BINARY)));
+    assert_null(type_meeting(type_of(TYPE_BOOL), i64));
+    assert_null(type_meeting(type_of(TYPE_DATE), type_of(TYPE_TIMESTAMP)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_go_both_ways), cmocka_unit_test(what_is_no_type),
         cmocka_unit_test(parameters_are_interned), cmocka_unit_test(sizes_and_families),
-        cmocka_unit_test(threads_get_the_same), cmocka_unit_test(schemas),
+        cmocka_unit_test(threads_get_the_same), cmocka_unit_test(types_that_meet), cmocka_unit_test(schemas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
