@@ -23,7 +23,9 @@ static const format_note formats[] = {
      "string. An unquoted empty field is null, \"\" an empty string. Options: header, delimiter, quote, columns."},
     {FORMAT_JSON, "one JSON object a line",
      "Nested values are read by their path, a.b.c. Types come from the first rows (up to 65536) unless 'columns' says "
-     "them; a missing field is null, a new one ignored. Written names stay flat, binary becomes base64."},
+     "them; a missing field is null, a new one ignored. Written names stay flat. "
+     "Read and written alike: binary as base64 text, sparse as {\"indices\": [...], \"values\": [...]}, vectors and "
+     "lists as arrays. NaN and the infinities are written as null, which within a vector is read as NaN."},
     {FORMAT_RECORDS, "records of fixed length",
      "Reading needs length: BYTES and columns: {name: [offset, length]}, which are binary. Writing puts the columns "
      "one after the other, nothing between."},

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/text.h"
 #include "data/utf8.h"
 
@@ -119,17 +120,12 @@ static void put_json_words(FILE *f, const char *words) {
 }
 
 static void put_base64(FILE *f, const uint8_t *bytes, size_t n) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    enum { AT_ONCE = 768 };
+    uint8_t text[AT_ONCE / 3 * 4];
     putc_unlocked('"', f);
-    for (size_t i = 0; i < n; i += 3) {
-        size_t left = n - i;
-        uint32_t word = (uint32_t)bytes[i] << 16;
-        if (left > 1) word |= (uint32_t)bytes[i + 1] << 8;
-        if (left > 2) word |= bytes[i + 2];
-        putc_unlocked(digits[word >> 18], f);
-        putc_unlocked(digits[word >> 12 & 63], f);
-        putc_unlocked(left > 1 ? digits[word >> 6 & 63] : '=', f);
-        putc_unlocked(left > 2 ? digits[word & 63] : '=', f);
+    for (size_t i = 0; i < n; i += AT_ONCE) {
+        const uint8_t *end = base64_encode(bytes + i, n - i < AT_ONCE ? n - i : AT_ONCE, text);
+        fwrite(text, 1, (size_t)(end - text), f);
     }
     putc_unlocked('"', f);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "io/encode_internal.h"
 
 static uint8_t *put_bytes(uint8_t *to, const char *bytes, size_t n) {
@@ -64,42 +65,35 @@ static uint8_t *put_string(const view *v, uint8_t *to) {
     return to;
 }
 
-static uint8_t *put_base64(const view *v, uint8_t *to) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *p = view_data(v);
-    size_t n = v->size, i = 0;
-    *to++ = '"';
-    for (; i < n; i += 3) {
-        size_t left = n - i;
-        uint32_t word = (uint32_t)p[i] << 16;
-        if (left > 1) word |= (uint32_t)p[i + 1] << 8;
-        if (left > 2) word |= p[i + 2];
-        to[0] = (uint8_t)digits[word >> 18];
-        to[1] = (uint8_t)digits[word >> 12 & 63];
-        to[2] = left > 1 ? (uint8_t)digits[word >> 6 & 63] : '=';
-        to[3] = left > 2 ? (uint8_t)digits[word & 63] : '=';
-        to += 4;
-    }
-    *to++ = '"';
-    return to;
-}
-
 static uint8_t *put_text(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
     return put_string((const view *)c->values + row, to);
 }
 static uint8_t *put_binary(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
-    return put_base64((const view *)c->values + row, to);
+    const view *v = (const view *)c->values + row;
+    *to++ = '"';
+    to = base64_encode(view_data(v), v->size, to);
+    *to++ = '"';
+    return to;
 }
 
 /* ---- numbers and times ---- */
 
+/* Many readers, ours too, take "-0" for the integer, which has no sign. */
+static uint8_t *put_fraction_of_zero(float value, uint8_t *to) {
+    return value == 0 && signbit(value) ? put_bytes(to, ".0", 2) : to;
+}
+static uint8_t *put_one_float32(float value, uint8_t *to) {
+    if (!isfinite(value)) return put_null(to);
+    return put_fraction_of_zero(value, to + format_float32(value, (char *)to));
+}
 static uint8_t *put_float32(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
-    float value = ((const float *)c->values)[row];
-    return isfinite(value) ? to + format_float32(value, (char *)to) : put_null(to);
+    return put_one_float32(((const float *)c->values)[row], to);
 }
 static uint8_t *put_float64(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
     double value = ((const double *)c->values)[row];
-    return isfinite(value) ? to + format_float64(value, (char *)to) : put_null(to);
+    if (!isfinite(value)) return put_null(to);
+    to += format_float64(value, (char *)to);
+    return value == 0 ? put_fraction_of_zero((float)value, to) : to;
 }
 static uint8_t *put_time(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
     *to++ = '"';
@@ -114,7 +108,7 @@ static uint8_t *put_floats(const float *values, size_t n, uint8_t *to) {
     *to++ = '[';
     for (size_t i = 0; i < n; i++) {
         if (i) *to++ = ',';
-        to = isfinite(values[i]) ? to + format_float32(values[i], (char *)to) : put_null(to);
+        to = put_one_float32(values[i], to);
     }
     *to++ = ']';
     return to;

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "io/decompress.h"
+#include "io/text_columns.h"
 
 const char *const format_names[FORMAT_KINDS + 1] = {
 #define X(kind, name) name,
@@ -113,13 +114,10 @@ static tw_status add_column(format *f, const char *name, format_column made, tw_
     return TW_OK;
 }
 
-static bool can_read(format_kind kind, const type *t) {
+bool format_can_read(format_kind kind, const type *t) {
     switch (kind) {
     case FORMAT_LINES: return type_is_view(t);
-    case FORMAT_CSV: return t->kind <= TYPE_BINARY;
-    case FORMAT_JSON:
-        while (t->kind == TYPE_LIST) t = t->item;
-        return t->kind != TYPE_SPARSE;
+    case FORMAT_CSV: return text_column_can_read(t);
     default: return true;
     }
 }
@@ -142,7 +140,7 @@ static tw_status typed_column(error_list *errors, format *f, const node_entry *e
     const type *t = n->kind == NODE_SCALAR ? type_parse(n->text) : NULL;
     if (!t)
         return unknown_type(errors, e->key, n);
-    if (!can_read(f->kind, t))
+    if (!format_can_read(f->kind, t))
         return error_list_add(errors, n->at, "column '%s': %s cannot be read as %s", e->key,
                              format_names[f->kind], type_name(t, name, sizeof name));
     return add_column(f, e->key, (format_column){.type = t}, err);

@@ -65,6 +65,8 @@ typedef struct format {
  * TW_ERR_JOB: what is wrong is in `errors`. */
 tw_status format_from_args(error_list *errors, const args *a, const char *const *paths, size_t n_paths,
                            format_kind fallback, format *out, tw_error *err);
+/* Whether a column of that type can be read from this format. */
+bool format_can_read(format_kind kind, const type *t);
 void format_free(format *f); /* what it holds, not itself */
 /* The kind that a path's ending says, compression endings aside; FORMAT_KINDS: none. */
 format_kind format_of_path(const char *path);

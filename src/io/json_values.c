@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "data/number_text.h"
 #include "data/time_text.h"
 #include "io/decode_internal.h"
@@ -177,17 +178,57 @@ static json_fit fits_items(const type *item, const uint64_t *tape, const uint8_t
     return JSON_FITS;
 }
 
+/* What JSON has no number for is written as null: a NaN. */
+static json_fit fits_float32_or_null(const uint64_t *tape, size_t at) {
+    return tape_kind(tape[at]) == 'n' ? JSON_FITS : fits_float32(tape, at);
+}
+
 static json_fit fits_vector(uint32_t width, const uint64_t *tape, size_t at) {
     size_t end = (uint32_t)tape_payload(tape[at]) - 1, n = 0;
     for (size_t i = at + 1; i < end; i = tape_next(tape, i), n++) {
-        json_fit fit = fits_float32(tape, i);
+        json_fit fit = fits_float32_or_null(tape, i);
         if (fit != JSON_FITS) return fit;
     }
     return n == width ? JSON_FITS : JSON_MISFIT;
 }
 
-bool json_can_read(const type *t) {
-    return t->kind == TYPE_LIST ? json_can_read(t->item) : t->kind != TYPE_SPARSE;
+/* Where the two arrays of a sparse value stand; 0: missing. Other fields are ignored, as elsewhere. */
+typedef struct sparse_arrays {
+    size_t indices, values;
+} sparse_arrays;
+
+static sparse_arrays find_arrays(const uint64_t *tape, const uint8_t *strings, size_t at) {
+    sparse_arrays found = {0};
+    size_t end = (uint32_t)tape_payload(tape[at]) - 1;
+    for (size_t i = at + 1; i < end; i = tape_next(tape, i)) {
+        json_string key = tape_string(tape, strings, i++);
+        if (tape_kind(tape[i]) != '[') continue;
+        if (key.size == 7 && memcmp(key.bytes, "indices", 7) == 0) found.indices = i;
+        if (key.size == 6 && memcmp(key.bytes, "values", 6) == 0) found.values = i;
+    }
+    return found;
+}
+
+/* Indices from 0 that rise, and as many values. */
+static json_fit fits_sparse(const uint64_t *tape, const uint8_t *strings, size_t at) {
+    sparse_arrays a = find_arrays(tape, strings, at);
+    if (!a.indices || !a.values) return JSON_MISFIT;
+    size_t end = (uint32_t)tape_payload(tape[a.indices]) - 1, values_end = (uint32_t)tape_payload(tape[a.values]) - 1;
+    size_t k = a.values + 1;
+    int64_t index = -1;
+    for (size_t i = a.indices + 1; i < end; i = tape_next(tape, i), k = tape_next(tape, k)) {
+        int64_t before = index;
+        json_fit fit = fits_integer(tape, i, 0, INT32_MAX, &index);
+        if (fit == JSON_FITS && (k == values_end || index <= before)) fit = JSON_MISFIT;
+        if (fit == JSON_FITS) fit = fits_float32_or_null(tape, k);
+        if (fit != JSON_FITS) return fit;
+    }
+    return k == values_end ? JSON_FITS : JSON_MISFIT;
+}
+
+static json_fit fits_binary(json_string s) {
+    size_t bytes;
+    return base64_decode(s.bytes, s.size, NULL, &bytes) ? JSON_FITS : JSON_MISFIT;
 }
 
 json_fit json_value_fits(const type *t, const uint64_t *tape, const uint8_t *strings, size_t at) {
@@ -202,10 +243,11 @@ json_fit json_value_fits(const type *t, const uint64_t *tape, const uint8_t *str
     case TYPE_FLOAT64: return is_number(kind) ? JSON_FITS : JSON_MISFIT;
     case TYPE_DATE:
     case TYPE_TIMESTAMP: return kind == '"' ? fits_time(t, tape_string(tape, strings, at), &value) : JSON_MISFIT;
-    case TYPE_STRING:
-    case TYPE_BINARY: return kind == '"' ? JSON_FITS : JSON_MISFIT;
+    case TYPE_STRING: return kind == '"' ? JSON_FITS : JSON_MISFIT;
+    case TYPE_BINARY: return kind == '"' ? fits_binary(tape_string(tape, strings, at)) : JSON_MISFIT;
     case TYPE_LIST: return kind == '[' ? fits_items(t->item, tape, strings, at) : JSON_MISFIT;
     case TYPE_VECTOR: return kind == '[' ? fits_vector(t->width, tape, at) : JSON_MISFIT;
+    case TYPE_SPARSE: return kind == '{' ? fits_sparse(tape, strings, at) : JSON_MISFIT;
     default: return JSON_MISFIT;
     }
 }
@@ -219,13 +261,40 @@ static tw_status append_list(column_builder *b, const type *t, const uint64_t *t
     return column_builder_end_list(b, err);
 }
 
+static float float_or_nan(const uint64_t *tape, size_t at) {
+    return tape_kind(tape[at]) == 'n' ? NAN : (float)tape_double(tape, at);
+}
+
 static tw_status append_vector(column_builder *b, const type *t, const uint64_t *tape, size_t at, tw_error *err) {
     float *values = malloc(t->width * sizeof *values);
     if (!values) return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
     size_t i = at + 1;
-    for (uint32_t k = 0; k < t->width; k++, i = tape_next(tape, i)) values[k] = (float)tape_double(tape, i);
+    for (uint32_t k = 0; k < t->width; k++, i = tape_next(tape, i)) values[k] = float_or_nan(tape, i);
     tw_status status = column_builder_vector(b, values, err);
     free(values);
+    return status;
+}
+
+static tw_status append_sparse(column_builder *b, const uint64_t *tape, const uint8_t *strings, size_t at,
+                               tw_error *err) {
+    sparse_arrays a = find_arrays(tape, strings, at);
+    size_t end = (uint32_t)tape_payload(tape[a.indices]) - 1, k = a.values + 1;
+    for (size_t i = a.indices + 1; i < end; i = tape_next(tape, i), k = tape_next(tape, k)) {
+        int64_t index = 0;
+        fits_integer(tape, i, 0, INT32_MAX, &index);
+        TRY(column_builder_int(column_builder_child(b, 0), index, err));
+        TRY(column_builder_float(column_builder_child(b, 1), (double)float_or_nan(tape, k), err));
+    }
+    return column_builder_end_list(b, err);
+}
+
+static tw_status append_binary(column_builder *b, json_string s, tw_error *err) {
+    uint8_t few[256], *bytes = s.size / 4 * 3 <= sizeof few ? few : malloc(s.size / 4 * 3);
+    if (!bytes) return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
+    size_t n;
+    base64_decode(s.bytes, s.size, bytes, &n);
+    tw_status status = column_builder_bytes(b, bytes, (uint32_t)n, err);
+    if (bytes != few) free(bytes);
     return status;
 }
 
@@ -248,6 +317,8 @@ tw_status json_append(column_builder *b, const type *t, const uint64_t *tape, co
         return column_builder_int(b, value, err);
     case TYPE_LIST: return append_list(b, t, tape, strings, at, err);
     case TYPE_VECTOR: return append_vector(b, t, tape, at, err);
+    case TYPE_SPARSE: return append_sparse(b, tape, strings, at, err);
+    case TYPE_BINARY: return append_binary(b, tape_string(tape, strings, at), err);
     default: {
         json_string s = tape_string(tape, strings, at);
         return column_builder_bytes(b, s.bytes, s.size, err);

@@ -26,7 +26,6 @@ void json_find(json_node *tree, const uint64_t *tape, const uint8_t *strings, si
 
 typedef enum json_fit { JSON_FITS, JSON_MISFIT, JSON_RANGE } json_fit;
 
-bool json_can_read(const type *t);
 /* Whether the value at `at` can be one of type `t`; null can. */
 json_fit json_value_fits(const type *t, const uint64_t *tape, const uint8_t *strings, size_t at);
 /* Appends a value that fits. */

@@ -288,6 +288,10 @@ static tw_status columns_plan(parse_plan *p, const args *a, error_list *errors, 
     for (size_t i = 0; i < n && status == TW_OK; i++) {
         names[i] = items[i].name;
         types[i] = items[i].type;
+        char name[64];
+        if (!format_can_read(p->format.kind, items[i].type))
+            status = error_list_add(errors, items[i].at, "column '%s': %s cannot be read as %s", items[i].name,
+                                    format_names[p->format.kind], type_name(items[i].type, name, sizeof name));
     }
     if (status == TW_OK) status = schema_new(names, types, (uint32_t)n, &p->format.schema, err);
     free(names);

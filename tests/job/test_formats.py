@@ -267,3 +267,80 @@ def test_edges_with_weights(thalweg):
         "sink": {"file": {"path": "out.csv"}},
     }, types=[int, float])
     assert rows == [(1, 0.5), (2, 1.25)]
+
+
+# Type, texts as JSON has them; CSV has the same without quotes.
+SCALARS = {
+    "bool": ["true", "false", "null"],
+    "int32": ["-2147483648", "2147483647", "null"],
+    "int64": ["-9223372036854775808", "9223372036854775807", "null"],
+    "float32": ["-0.0", "3.4028235e38", "1e-45", "0.1", "16777216", "null"],
+    "float64": ["-0.0", "1.7976931348623157e308", "5e-324", "0.1", "123456789012345680000", "null"],
+    "date": ['"0001-01-01"', '"9999-12-31"', "null"],
+    "timestamp": ['"0001-01-01T00:00:00Z"', '"9999-12-31T23:59:59.999999Z"', "null"],
+    "string": ['""', '"null"', '"say \\"hi\\", \\n\\u0001\\u0000é"', "null"],
+    "binary": ['""', '"AA=="', '"AP8="', '"/+8AIiwKDQ=="', "null"],
+}
+NESTED = {
+    "vector<float32, 3>": ["[1,-0.0,1e-45]", "[null,2,3]", "null"],
+    "sparse<float32>": ['{"indices":[],"values":[]}', '{"indices":[0,7,2147483647],"values":[0.1,null,-0.0]}', "null"],
+    "list<int64>": ["[]", "[1,null,9223372036854775807]", "null"],
+    "list<string>": ['["","a b",null]'],
+    "list<binary>": ['["/w==","",null]'],
+    "list<list<float64>>": ["[[],[0.1,null],null]"],
+    "list<vector<float32, 2>>": ["[[1,2],null]"],
+    "list<sparse<float32>>": ['[{"indices":[3],"values":[1]},null]'],
+}
+
+
+@pytest.mark.sanitized
+def test_every_type_comes_back_from_json_and_csv(thalweg):
+    types = {**SCALARS, **NESTED}
+    most = max(map(len, types.values()))
+    cell = lambda kind, i: types[kind][i] if i < len(types[kind]) else "null"
+    lines = ["{" + ",".join(f'"{kind}":{cell(kind, i)}' for kind in types) + "}" for i in range(most)]
+    text = "\n".join(lines) + "\n"
+    thalweg.write("in.json", text)
+    columns = {kind: kind for kind in types}
+    convert(thalweg, {"path": "in.json", "columns": columns}, {"path": "out.json"})
+    written = thalweg.read("out.json")
+    parse = lambda rows: [json.loads(row, parse_int=lambda n: int(n) if len(n) < 20 else float(n)) for row in rows]
+    assert parse(written.decode().splitlines()) == parse(lines)
+    convert(thalweg, {"path": "out.json", "columns": columns}, {"path": "again.json"})
+    assert thalweg.read("again.json") == written
+    assert b'"float64":-0.0' in written
+
+    scalars = {kind: kind for kind in SCALARS}
+    convert(thalweg, {"path": "out.json", "columns": scalars}, {"path": "out.csv"})
+    convert(thalweg, {"path": "out.csv", "columns": scalars}, {"path": "from_csv.json"})
+    convert(thalweg, {"path": "out.json", "columns": scalars}, {"path": "scalars.json"})
+    assert thalweg.read("from_csv.json") == thalweg.read("scalars.json")
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_csv_refuses_nested_types_on_both_sides(thalweg, kind):
+    thalweg.write("in.csv", "a\n1\n")
+    thalweg.write("in.json", '{"a":null,"t":""}\n')
+    def check(source, sink, *steps):
+        thalweg.write("job.yaml", json.dumps({"source": {"file": source}, "steps": list(steps), "sink": {"file": sink}}))
+        result = thalweg.command("check", "job.yaml")
+        assert result.exit == 2 and len(result.errors) == 1 and kind in result.errors[0], result
+        return result.errors[0]
+    assert "csv cannot be read as" in check({"path": "in.csv", "columns": {"a": kind}}, {"path": "out.json"})
+    assert "CSV has no place for" in check({"path": "in.json", "columns": {"a": kind}}, {"path": "out.csv"})
+    assert "csv cannot be read as" in check({"path": "in.json", "columns": {"t": "string"}}, {"path": "out.json"},
+                                            {"parse": {"from": "t", "format": "csv", "columns": {"x": kind}}})
+
+
+@pytest.mark.parametrize("kind,value", [
+    ("binary", '"no base64"'), ("binary", '"AA"'), ("binary", "1"), ("sparse<float32>", "[]"), ("sparse<float32>", '{"indices":[1]}'),
+    ("sparse<float32>", '{"indices":[1],"values":[]}'), ("sparse<float32>", '{"indices":[1,1],"values":[1,2]}'),
+    ("sparse<float32>", '{"indices":[-1],"values":[1]}'), ("sparse<float32>", '{"indices":[1],"values":["x"]}'),
+    ("sparse<float32>", '{"indices":[],"values":[1]}'), ("vector<float32, 2>", "[1]"), ("list<binary>", '["="]'),
+])
+def test_json_values_that_do_not_fit(thalweg, kind, value):
+    thalweg.write("in.json", '{"a":' + value + "}\n{}\n")
+    summary = thalweg.ok({"source": {"file": {"path": "in.json", "columns": {"a": kind}}},
+                          "sink": {"file": {"path": "out.json"}}, "run": {"on_bad_record": "skip"}})
+    assert summary["bad_records"] == 1
+    assert thalweg.read("out.json") == b'{"a":null}\n'
