@@ -5,9 +5,19 @@
 
 /* ---- state shapes ---- */
 
-typedef struct exact_sum { /* of doubles */
+/* Of doubles: carry * CARRY_UNIT + high + low. While |high| is below the unit no addition overflows, so that
+ * a sum is infinite if it is so in the end, not if it was on the way. */
+typedef struct exact_sum {
     double high, low;
+    int64_t carry;
 } exact_sum;
+#define CARRY_UNIT 0x1p1022
+
+#ifdef __SIZEOF_FLOAT128__
+typedef __float128 wide_float;
+#else
+typedef long double wide_float; /* 128 bits where there is no other */
+#endif
 
 typedef struct float_state {
     uint64_t n;
@@ -31,18 +41,44 @@ typedef struct place_state {
     uint64_t has; /* 1: a value, 2: a null that counts */
 } place_state;
 
-static void exact_add(exact_sum *s, double x) {
-    double sum = s->high + x;
+static inline void exact_add_small(exact_sum *s, double x, double sum) {
     double part = sum - s->high;
     s->low += (s->high - (sum - part)) + (x - part);
     s->high = sum;
 }
-static double exact_value(const exact_sum *s) {
-    return isfinite(s->high) ? s->high + s->low : s->high;
+/* Takes whole units out of x; what is left is exact, for it is a multiple of x's last bit. */
+static double carry_units(exact_sum *s, double x) {
+    double units = trunc(x / CARRY_UNIT);
+    s->carry += (int64_t)units;
+    return x - units * CARRY_UNIT;
+}
+static __attribute__((noinline)) void exact_add_large(exact_sum *s, double x) {
+    if (!isfinite(x) || !isfinite(s->high)) {
+        s->high += x;
+        return;
+    }
+    x = carry_units(s, x);
+    exact_add_small(s, x, s->high + x);
+    s->high = carry_units(s, s->high);
+}
+static inline void exact_add(exact_sum *s, double x) {
+    double sum = s->high + x;
+    if (__builtin_expect(fabs(sum) < CARRY_UNIT, 1)) exact_add_small(s, x, sum);
+    else exact_add_large(s, x);
+}
+static wide_float exact_wide(const exact_sum *s) {
+    return (wide_float)s->carry * CARRY_UNIT + (wide_float)s->high + (wide_float)s->low;
+}
+/* The sum over `parts`. */
+static double exact_value(const exact_sum *s, uint64_t parts) {
+    if (!isfinite(s->high)) return s->high;
+    if (s->carry) return (double)(exact_wide(s) / (wide_float)parts);
+    return (s->high + s->low) / (double)parts;
 }
 static void exact_merge(exact_sum *to, const exact_sum *from) {
     exact_add(to, from->high);
     to->low += from->low;
+    to->carry += from->carry;
 }
 /* x * x as two doubles. */
 static void exact_add_square(exact_sum *s, double x) {
@@ -217,21 +253,14 @@ static tw_status float_sum_finish(const aggregate *a, memory *m, const uint8_t *
                                   column *out, tw_error *err) {
     FINISH_NULLABLE(a, m, n, out, err, STATE_CONST(float_state, a, groups[i])->n == 0, {
         const float_state *s = STATE_CONST(float_state, a, groups[i]);
-        double sum = exact_value(&s->sum);
-        ((double *)out->values)[i] = a->kind == AGGREGATE_MEAN ? sum / (double)s->n : sum;
+        ((double *)out->values)[i] = exact_value(&s->sum, a->kind == AGGREGATE_MEAN ? s->n : 1);
     });
     return TW_OK;
 }
-#ifdef __SIZEOF_FLOAT128__
-typedef __float128 wide_float;
-#else
-typedef long double wide_float; /* 128 bits where there is no other */
-#endif
 /* (squares - sum * sum / n) / (n - 1) in 128 bits over exact sums. */
 static double variance_of(const float_state *s) {
     if (!isfinite(s->sum.high) || !isfinite(s->squares.high)) return NAN;
-    wide_float sum = (wide_float)s->sum.high + (wide_float)s->sum.low;
-    wide_float squares = (wide_float)s->squares.high + (wide_float)s->squares.low;
+    wide_float sum = exact_wide(&s->sum), squares = exact_wide(&s->squares);
     wide_float v = (squares - sum * sum / (wide_float)s->n) / (wide_float)(s->n - 1);
     return v > 0 ? (double)v : 0;
 }

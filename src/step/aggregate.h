@@ -4,7 +4,8 @@
  * view field of that row besides, whose bytes lie in the table's arena. count_distinct only counts: that
  * it is given each value once is the affair of group_state.c. Float sums are kept as a pair of
  * doubles whose sum is exact to about 106 bits (Knuth's TwoSum; Dekker, "A floating-point technique for
- * extending the available precision", 1971), so that results do not depend on the order of addition. */
+ * extending the available precision", 1971), and a count of what was carried out of them before they could
+ * overflow: results do not depend on the order of addition. */
 #ifndef STEP_AGGREGATE_H
 #define STEP_AGGREGATE_H
 

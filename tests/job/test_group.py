@@ -1,5 +1,6 @@
 """Grouping and every aggregate, against DuckDB and Python."""
 
+import itertools
 import math
 import random
 import statistics
@@ -236,3 +237,41 @@ def test_the_summary_counts_rows_of_the_step_alone(thalweg, by, groups):
         "sink": {"file": "out.csv"}})
     steps = {s["step"]: (s["rows_in"], s["rows_out"]) for s in summary["steps"]}
     assert steps["group"] == (7000, groups)
+
+
+SUMS = [
+    (["1.7e308", "1.7e308", "-1.7e308", "-1.7e308", "1.5"], "1.5", "0.3"),
+    (["1.7e308", "1.7e308", "-1.7e308", "2", "-2"], "1.7e308", "3.4e307"),
+    (["1.7e308", "1e308", "-1.6e308", "-2e307", "1e292"], "9e307", None),
+    (["1.7e308", "1.7e308"], "inf", "1.7e308"),
+    (["-1.7e308", "-1.7e308", "1e308"], "-inf", "-8e307"),
+    (["1.7e308", "1.7e308", "inf"], "inf", "inf"),
+    (["1.7e308", "inf", "-inf"], "nan", "nan"),
+    (["1e154", "-1e154", "9e153"], "9e153", "3e153"),
+]
+
+
+@pytest.mark.parametrize("values,total,mean", SUMS)
+def test_a_float_sum_overflows_only_if_it_does_in_the_end(thalweg, values, total, mean):
+    """Whatever the order, whoever adds which part."""
+    orders = sorted(set(itertools.permutations(values)))
+    thalweg.write("in.csv", "k,v\n" + "".join(f"{k},{v}\n" for k, order in enumerate(orders) for v in order))
+    plan = {"source": {"file": {"path": "in.csv", "columns": {"k": "int64", "v": "float64"}}},
+            "steps": [{"group": {"by": ["k"], "aggregate": {"s": "sum(v)", "m": "mean(v)"}}}], "sink": {"file": "out.csv"}}
+    for batch_rows, parallelism in ((1, 4), (2, 2), (8192, 1)):
+        rows = thalweg.table(plan, types=[int, float, float], run_batch_rows=batch_rows, run_parallelism=parallelism)
+        assert len(rows) == len(orders)
+        for _, s, m in rows:
+            assert s == pytest.approx(float(total), rel=1e-12, nan_ok=True)
+            assert mean is None or m == pytest.approx(float(mean), rel=1e-12, nan_ok=True)
+
+
+def test_parts_of_a_float_sum_that_overflow_are_merged(thalweg):
+    """Each worker's part alone is infinite; all of them are not."""
+    n = 40_000
+    values = ["1.7e308"] * n + ["-1.7e308"] * n + ["3"]
+    thalweg.write("in.csv", "v,pad\n" + "".join(f"{v},{'x' * 50}\n" for v in values))
+    plan = {"source": {"file": {"path": "in.csv", "columns": {"v": "float64", "pad": "string"}}},
+            "steps": [{"group": {"by": [], "aggregate": {"s": "sum(v)", "d": "stddev(v / 1e200)", "n": "count(pad)"}}}], "sink": {"file": "out.csv"}}
+    for parallelism in (1, 4):
+        assert thalweg.table(plan, types=[float, float, int], run_parallelism=parallelism)[0] == (3, pytest.approx(1.7e108), 2 * n + 1)
