@@ -1,5 +1,5 @@
 # Thalweg. `make` builds build/release/thalweg and the library beside it;
-# MODE=asan and MODE=tsan build the same under sanitizers, MODE=fuzz with clang's fuzzer.
+# MODE=asan and MODE=tsan build the same under sanitizers, MODE=fuzz with clang's fuzzer, MODE=arm64 for ARM64.
 MODE ?= release
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -12,6 +12,9 @@ ISAL_LIBS := -lisal
 ifeq ($(MODE),fuzz)
 CC := clang
 CXX := clang++
+else ifeq ($(MODE),arm64)
+CC := $(filter ccache,$(CC)) aarch64-linux-gnu-gcc
+CXX := $(filter ccache,$(CXX)) aarch64-linux-gnu-g++
 else
 CC ?= gcc
 CXX ?= g++
@@ -20,6 +23,9 @@ endif
 WARN := -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $(if $(CI),-Werror)
 COMMON := -Iinclude -Isrc -fPIC -fvisibility=hidden -pthread -g -DTHALWEG_VERSION='"$(VERSION)"' -D_GNU_SOURCE
 OPT_release := -O3 -fno-plt
+# Debian's libraries for ARM64 lie beside those of this machine (scripts/setup build arm64).
+ARM64_ROOT := build/arm64/root
+OPT_arm64 := -O1 -isystem $(ARM64_ROOT)/usr/include
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
 OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -27,6 +33,9 @@ OPT := $(OPT_$(MODE))
 CFLAGS += -std=c17 $(WARN) $(COMMON) $(OPT)
 CXXFLAGS += -std=c++17 $(WARN) $(COMMON) $(OPT)
 LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(ISAL_LIBS) -lm -lstdc++ -pthread -ldl
+ifeq ($(MODE),arm64)
+LIBS += -L$(ARM64_ROOT)/usr/lib/aarch64-linux-gnu
+endif
 
 HOUSES := base data expr engine step io
 SOURCES := $(foreach h,$(HOUSES),$(wildcard src/$(h)/*.c src/$(h)/*.cc)) $(wildcard src/api/*.c)
@@ -80,7 +89,7 @@ unit: $(UNIT)
 fuzz: $(FUZZ)
 
 clean:
-	rm -rf build/release build/asan build/tsan build/fuzz
+	rm -rf build/release build/asan build/tsan build/fuzz build/arm64/src build/arm64/tests
 
 -include Makefile.targets
 -include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZ:%=%.d)

@@ -15,7 +15,7 @@
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 enum { STEP = 64 };
 #else
-enum { STEP = 8192 };
+enum { STEP = 1024 };
 #endif
 
 #define OK(call) assert_int_equal(call, TW_OK)
