@@ -243,6 +243,13 @@ void stream_free(stream *s) {
     free(s);
 }
 
+uint32_t pipeline_lanes_max(const pipeline *p, uint32_t parallelism, size_t memory_bytes) {
+    size_t n = memory_bytes / ((size_t)16 << 20);
+    if (n < 1) n = 1;
+    if (n > parallelism) n = parallelism;
+    return p->lanes_max && p->lanes_max < n ? p->lanes_max : (uint32_t)n;
+}
+
 /* ---- descriptors by name ---- */
 
 /* Embedding structs begin with their descriptor, so an array of any of them is one of descriptors. */

@@ -36,9 +36,8 @@ static void explain_waits(const plan *p, const pipeline *line, struct text *out)
     text_append_char(out, '\n');
 }
 
-static void explain_pipeline(const plan *p, const pipeline *line, uint32_t parallelism, struct text *out) {
+static void explain_pipeline(const plan *p, const pipeline *line, uint32_t workers, struct text *out) {
     char words[256];
-    uint32_t workers = line->lanes_max && line->lanes_max < parallelism ? line->lanes_max : parallelism;
     text_printf(out, "stage %u   %u worker%s", line->id + 1, workers, workers == 1 ? "" : "s");
     explain_waits(p, line, out);
     words[0] = 0;
@@ -64,14 +63,17 @@ static void explain_pipeline(const plan *p, const pipeline *line, uint32_t paral
 
 tw_status plan_explain(const plan *p, uint32_t parallelism, size_t memory_bytes, struct text *out) {
     text_printf(out, "%s: %u stage%s\n", p->name, p->n_pipelines, p->n_pipelines == 1 ? "" : "s");
-    for (uint32_t i = 0; i < p->n_pipelines; i++) explain_pipeline(p, p->pipelines[i], parallelism, out);
     bool spills = false;
-    size_t states = 0;
+    size_t states = 0, flowing = 0;
+    for (uint32_t i = 0; i < p->n_pipelines; i++) {
+        uint32_t workers = pipeline_lanes_max(p->pipelines[i], parallelism, memory_bytes);
+        explain_pipeline(p, p->pipelines[i], workers, out);
+        flowing += workers * LANE_BYTES;
+    }
     for (uint32_t i = 0; i < p->n_sinks; i++) {
         spills |= p->sinks[i]->may_spill;
         states += p->sinks[i]->state_bytes_min;
     }
-    size_t flowing = (size_t)parallelism * LANE_BYTES * p->n_pipelines;
     size_t worst = spills ? memory_bytes : states + flowing;
     if (worst > memory_bytes) worst = memory_bytes;
     text_append_string(out, "memory at worst ");

@@ -43,6 +43,10 @@ struct plan {
     bool endless;
 };
 
+/* Lanes of the pipeline at work at once: what run.workers bounds, and such that blocks and batches of all
+ * fit a quarter of the budget. */
+uint32_t pipeline_lanes_max(const pipeline *p, uint32_t parallelism, size_t memory_bytes);
+
 /* Frees sources, operators and sinks, which hold memory of the run; the steps and names stay. */
 void plan_drop_parts(plan *p);
 

@@ -16,12 +16,6 @@ static uint32_t choose_batch_rows(const run_options *o) {
     return o->memory_bytes < ((size_t)128 << 20) ? 2048 : 8192;
 }
 
-/* So many lanes at once that their blocks and batches fit a quarter of the budget. */
-static uint32_t lanes_that_fit(const run_options *o) {
-    size_t n = o->memory_bytes / ((size_t)16 << 20);
-    return n < 1 ? 1 : n < o->parallelism ? (uint32_t)n : o->parallelism;
-}
-
 static sink_state *sink_state_of(run *r, const sink *k) {
     for (uint32_t i = 0; i < r->plan->n_sinks; i++)
         if (r->sinks[i].sink == k) return &r->sinks[i];
@@ -53,12 +47,11 @@ static tw_status connect_parts(run *r, tw_error *err) {
     if (!r->pipelines || !r->sinks || !r->reads) return error_set(err, TW_ERR_MEMORY, "out of memory for a run");
     for (uint32_t i = 0; i < p->n_sinks; i++) r->sinks[i].sink = p->sinks[i];
     sink_state **reads = r->reads;
-    uint32_t most = lanes_that_fit(&r->options);
     for (uint32_t i = 0; i < p->n_pipelines; i++) {
         pipeline *line = p->pipelines[i];
         pipeline_state *state = &r->pipelines[i];
         *state = (pipeline_state){.pipeline = line, .dry_at = UINT64_MAX, .reads = reads};
-        state->lanes_max = line->lanes_max && line->lanes_max < most ? line->lanes_max : most;
+        state->lanes_max = pipeline_lanes_max(line, r->options.parallelism, r->options.memory_bytes);
         state->n_awaited = line->n_after + line->n_also_after;
         state->sink = sink_state_of(r, line->sink);
         state->sink->inputs_left = ++state->sink->n_inputs;

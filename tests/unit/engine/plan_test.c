@@ -234,6 +234,16 @@ static void test_explain(void **state) {
     assert_non_null(strstr(s, "move into gather"));
     assert_non_null(strstr(s, "memory at worst"));
     text_free(&t);
+    /* 16 MiB of the budget a worker, as the run has it. */
+    MUST(plan_explain(f.plan, 8, (size_t)95 << 20, &t));
+    assert_non_null(strstr(text_string(&t), "5 workers"));
+    assert_non_null(strstr(text_string(&t), "3 workers"));
+    assert_null(strstr(text_string(&t), "8 workers"));
+    text_free(&t);
+    MUST(plan_explain(f.plan, 8, (size_t)8 << 20, &t));
+    assert_non_null(strstr(text_string(&t), "1 worker"));
+    assert_null(strstr(text_string(&t), " workers"));
+    text_free(&t);
     fake_end(&f);
 }
 
