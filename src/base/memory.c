@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "base/memory_map.h"
 
 #ifndef __has_feature
 #define __has_feature(x) 0
@@ -37,7 +38,6 @@ enum {
     SLAB_BYTES_MIN = 4096,
     SLAB_BYTES_MAX = 65536,
     SLABS_MIN = 256, /* that the budget has place for */
-    HUGE_PAGE = 2 << 20,
     SHARD_KEEP_MAX = 64, /* buffers of a class */
     SHARD_KEEP_BYTES_MIN = 64 << 10,
     SHARD_KEEP_BYTES_MAX = 8 << 20,
@@ -174,27 +174,7 @@ size_t memory_state_left(const memory *m) {
     return share < total ? share : total;
 }
 
-/* ---- mapping ---- */
-
-/* Charged already. From a huge page on, aligned to huge pages. */
-static void *map(size_t bytes) {
-    size_t extra = bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
-    uint8_t *at = mmap(NULL, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) return NULL;
-    if (extra) {
-        size_t before = -(uintptr_t)at & (HUGE_PAGE - 1);
-        if (before) munmap(at, before);
-        at += before;
-        if (extra > before) munmap(at + bytes, extra - before);
-        madvise(at, bytes, MADV_HUGEPAGE); /* only faster; may be switched off */
-    }
-    return at;
-}
-
-static void unmap(memory *m, void *at, size_t bytes) {
-    munmap(at, bytes);
-    uncharge(m, bytes);
-}
+/* ---- lists ---- */
 
 /* Free buffers are linked through `parts`, which is NULL while in use. */
 static buffer *next_free(const buffer *b) { return (buffer *)(void *)b->parts; }
@@ -272,7 +252,7 @@ static void pool_put(memory *m, unsigned c, buffer *b) {
 
 /* ---- giving free memory back to the system: with `reclaim` held ---- */
 
-static size_t pool_reclaim_large(memory *m, unsigned c, size_t bytes) {
+static size_t pool_reclaim_large(memory *m, unsigned c, size_t bytes, unmapping *u) {
     pool *p = &m->pools[c];
     size_t freed = 0;
     while (freed < bytes) {
@@ -281,13 +261,13 @@ static size_t pool_reclaim_large(memory *m, unsigned c, size_t bytes) {
         pthread_mutex_unlock(&p->lock);
         if (!b) break;
         freed += b->capacity;
-        unmap(m, b->data, b->capacity);
+        unmap_later(u, b->data, b->capacity);
         free(b);
     }
     return freed;
 }
 
-static size_t pool_reclaim_slabs(memory *m, unsigned c, size_t bytes) {
+static size_t pool_reclaim_slabs(memory *m, unsigned c, size_t bytes, unmapping *u) {
     pool *p = &m->pools[c];
     size_t freed = 0;
     while (freed < bytes) {
@@ -300,7 +280,7 @@ static size_t pool_reclaim_slabs(memory *m, unsigned c, size_t bytes) {
         pthread_mutex_unlock(&p->lock);
         if (!s) break;
         freed += s->mapped;
-        unmap(m, s, s->mapped);
+        unmap_later(u, s, s->mapped);
     }
     return freed;
 }
@@ -308,10 +288,13 @@ static size_t pool_reclaim_slabs(memory *m, unsigned c, size_t bytes) {
 /* The largest first: the fewest calls, and the fewest pages to fault in again. */
 static size_t reclaim_pools(memory *m, size_t bytes) {
     size_t freed = 0;
+    unmapping u = {0};
     for (unsigned c = CLASSES; c-- > SMALL_CLASSES && freed < bytes;)
-        freed += pool_reclaim_large(m, c, bytes - freed);
+        freed += pool_reclaim_large(m, c, bytes - freed, &u);
     for (unsigned c = SMALL_CLASSES; c-- > 0 && freed < bytes;)
-        freed += pool_reclaim_slabs(m, c, bytes - freed);
+        freed += pool_reclaim_slabs(m, c, bytes - freed, &u);
+    unmap_now(&u);
+    uncharge(m, freed);
     return freed;
 }
 
@@ -362,7 +345,7 @@ static bool charge_or_reclaim(memory *m, size_t bytes) {
 }
 
 static void trim(memory *m) {
-    pthread_mutex_lock(&m->reclaim);
+    if (pthread_mutex_trylock(&m->reclaim) != 0) return; /* others are at it */
     size_t idle = atomic_load(&m->idle);
     if (idle > m->idle_max) reclaim_pools(m, idle - m->idle_max / 4 * 3);
     pthread_mutex_unlock(&m->reclaim);
@@ -397,10 +380,10 @@ static buffer *shard_take(memory *m, unsigned c) {
     return b;
 }
 
-static answer map_slab(memory *m, unsigned c, buffer **out) {
+static answer map_slab(memory *m, memory_use use, unsigned c, buffer **out) {
     size_t bytes = slab_bytes(m, c);
     if (!charge_or_reclaim(m, bytes)) return NO_ROOM;
-    slab *s = map(bytes);
+    slab *s = map_bytes(bytes, use == MEMORY_STATE);
     if (!s) {
         uncharge(m, bytes);
         return NO_SYSTEM_MEMORY;
@@ -415,11 +398,11 @@ static answer map_slab(memory *m, unsigned c, buffer **out) {
     return TAKEN;
 }
 
-static answer map_large(memory *m, unsigned c, buffer **out) {
+static answer map_large(memory *m, memory_use use, unsigned c, buffer **out) {
     size_t bytes = class_capacity(m, c);
     if (!charge_or_reclaim(m, bytes)) return NO_ROOM;
     buffer *b = calloc(1, sizeof *b);
-    if (b) b->data = map(bytes);
+    if (b) b->data = map_bytes(bytes, use == MEMORY_STATE);
     if (!b || !b->data) {
         free(b);
         uncharge(m, bytes);
@@ -429,7 +412,7 @@ static answer map_large(memory *m, unsigned c, buffer **out) {
     return TAKEN;
 }
 
-static answer take_pooled(memory *m, size_t bytes, buffer **out) {
+static answer take_pooled(memory *m, memory_use use, size_t bytes, buffer **out) {
     unsigned c = class_of(bytes);
     buffer *b = shard_take(m, c);
     if (!b) {
@@ -438,7 +421,7 @@ static answer take_pooled(memory *m, size_t bytes, buffer **out) {
         pthread_mutex_unlock(&m->pools[c].lock);
     }
     if (!b) {
-        answer a = c < SMALL_CLASSES ? map_slab(m, c, &b) : map_large(m, c, &b);
+        answer a = c < SMALL_CLASSES ? map_slab(m, use, c, &b) : map_large(m, use, c, &b);
         if (a != TAKEN) {
             count_live(m, -1);
             return a;
@@ -474,7 +457,7 @@ static answer take(memory *m, memory_use use, size_t bytes, buffer **out) {
     size_t capacity = bytes < m->limit ? request_capacity(m, bytes) : SIZE_MAX, after;
     if (capacity > m->limit) return NO_ROOM;
     if (use == MEMORY_STATE && !charge_below(&m->state, capacity, m->state_limit, &after)) return NO_ROOM;
-    answer a = POOLED ? take_pooled(m, bytes, out) : take_exact(m, bytes, out);
+    answer a = POOLED ? take_pooled(m, use, bytes, out) : take_exact(m, bytes, out);
     if (a != TAKEN) {
         if (use == MEMORY_STATE) atomic_fetch_sub(&m->state, capacity);
         return a;
@@ -568,7 +551,10 @@ static bool has_room(memory *m, memory_use use, size_t bytes) {
     if (bytes >= m->limit) return false;
     if (use == MEMORY_STATE && minus(m->state_limit, atomic_load(&m->state)) < request_capacity(m, bytes))
         return false;
-    return room(m) >= request_mapped(m, bytes) || slot_free(m, bytes);
+    pthread_mutex_lock(&m->reclaim); /* what is on its way out counts once it is out */
+    size_t left = room(m);
+    pthread_mutex_unlock(&m->reclaim);
+    return left >= request_mapped(m, bytes) || slot_free(m, bytes);
 }
 
 void memory_register(memory *m, memory_spiller *s) {

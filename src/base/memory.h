@@ -16,7 +16,7 @@
 typedef struct memory memory;
 
 /* Where the bytes come from: up to 64 KiB from slabs of one size class, more from a mapping of their own
- * (from 2 MiB on with huge pages, aligned to them). What is freed stays mapped for the next request of
+ * (from 2 MiB on with huge pages, aligned to them). What a state maps gets its pages at once. What is freed stays mapped for the next request of
  * its class, up to a quarter of the limit. All that is mapped is charged, so the resident size stays
  * below the limit; when a request does not fit, free memory goes back to the system first. Under
  * AddressSanitizer every buffer is a malloc of its exact size, and a write past `size` aborts when

@@ -497,48 +497,57 @@ size_t rows_heap_bytes(const row_layout *l, const column *columns, const uint32_
 
 /* ---- decoding ---- */
 
+/* Rows [first, first + n) of one column. */
+typedef struct decoding {
+    const row_field *field;
+    const uint8_t *const *from; /* of row `first` */
+    uint32_t first, n;
+    column *out;
+} decoding;
+
 /* The bitmap, 64 rows at a time; made only when the first null is seen. */
-static tw_status decode_valid(memory *m, const row_field *f, const uint8_t *const *from, uint32_t n,
-                              column *out, tw_error *err) {
-    uint32_t byte = f->valid_bit >> 3, shift = f->valid_bit & 7;
-    for (uint32_t first = 0; first < n; first += 64) {
-        uint32_t count = n - first < 64 ? n - first : 64;
+static tw_status decode_valid(memory *m, const decoding *d, tw_error *err) {
+    uint32_t byte = d->field->valid_bit >> 3, shift = d->field->valid_bit & 7;
+    for (uint32_t done = 0; done < d->n; done += 64) {
+        uint32_t count = d->n - done < 64 ? d->n - done : 64;
         uint64_t nulls = 0;
         for (uint32_t i = 0; i < count; i++) {
-            nulls |= (uint64_t)(~from[first + i][byte] >> shift & 1) << i;
+            nulls |= (uint64_t)(~d->from[done + i][byte] >> shift & 1) << i;
         }
         if (!nulls) continue;
-        if (!out->valid) TRY(column_need_valid(m, out, err));
-        out->valid[first >> 6] &= ~nulls;
+        if (!d->out->valid) TRY(column_need_valid(m, d->out, err));
+        d->out->valid[(d->first + done) >> 6] &= ~nulls;
     }
     return TW_OK;
 }
 
 #define DECODE_FIXED(name, word)                                                                    \
-    static void name(const uint8_t *const *from, uint32_t n, uint32_t offset, void *out) {         \
-        word *values = out;                                                                         \
-        for (uint32_t i = 0; i < n; i++) memcpy(&values[i], from[i] + offset, sizeof(word));        \
+    static void name(const decoding *d) {                                                           \
+        word *values = (word *)d->out->values + d->first;                                           \
+        uint32_t offset = d->field->offset;                                                         \
+        for (uint32_t i = 0; i < d->n; i++) memcpy(&values[i], d->from[i] + offset, sizeof(word));  \
     }
 DECODE_FIXED(decode_words8, uint8_t)
 DECODE_FIXED(decode_words32, uint32_t)
 DECODE_FIXED(decode_words64, uint64_t)
 
-static void decode_views(const uint8_t *const *from, uint32_t n, uint32_t offset, buffer *heap_owner,
-                         column *out) {
-    view *values = out->values;
+static void decode_views(const decoding *d, buffer *heap_owner) {
+    view *values = (view *)d->out->values + d->first;
+    uint32_t offset = d->field->offset;
     bool some_long = false;
-    for (uint32_t i = 0; i < n; i++) {
-        memcpy(&values[i], from[i] + offset, sizeof *values);
+    for (uint32_t i = 0; i < d->n; i++) {
+        memcpy(&values[i], d->from[i] + offset, sizeof *values);
         some_long |= values[i].size > VIEW_SMALL_MAX;
     }
-    if (some_long) out->heap = buffer_ref(heap_owner);
+    if (some_long && !d->out->heap) d->out->heap = buffer_ref(heap_owner);
 }
 
-static void decode_vectors(const row_field *f, const uint8_t *const *from, uint32_t n, column *out) {
+static void decode_vectors(const decoding *d) {
+    const row_field *f = d->field;
     size_t bytes = type_bytes(f->type);
-    uint8_t *values = out->values;
-    for (uint32_t i = 0; i < n; i++, values += bytes) {
-        const uint8_t *data = from[i] + f->offset;
+    uint8_t *values = (uint8_t *)d->out->values + d->first * bytes;
+    for (uint32_t i = 0; i < d->n; i++, values += bytes) {
+        const uint8_t *data = d->from[i] + f->offset;
         if (f->form == ROW_VECTOR) {
             memcpy(values, data, bytes);
             continue;
@@ -550,6 +559,7 @@ static void decode_vectors(const row_field *f, const uint8_t *const *from, uint3
     }
 }
 
+/* All rows at once. */
 static tw_status decode_nested(memory *m, const row_field *f, const uint8_t *const *from, uint32_t n,
                                buffer *heap_owner, column *out, tw_error *err) {
     view *values = malloc(((size_t)n + 1) * sizeof *values);
@@ -560,37 +570,47 @@ static tw_status decode_nested(memory *m, const row_field *f, const uint8_t *con
     return status;
 }
 
-static tw_status decode_column(memory *m, const row_field *f, const uint8_t *const *from, uint32_t n,
-                               buffer *heap_owner, column *out, tw_error *err) {
-    if (f->form == ROW_NESTED) {
-        TRY(decode_nested(m, f, from, n, heap_owner, out, err));
-        return decode_valid(m, f, from, n, out, err);
-    }
-    TRY(column_new(m, f->type, n, out, err));
-    switch (f->form) {
-    case ROW_BYTE: decode_words8(from, n, f->offset, out->values); break;
+static tw_status decode_some(memory *m, const decoding *d, buffer *heap_owner, tw_error *err) {
+    switch (d->field->form) {
+    case ROW_BYTE: decode_words8(d); break;
     case ROW_INT32:
-    case ROW_FLOAT32: decode_words32(from, n, f->offset, out->values); break;
+    case ROW_FLOAT32: decode_words32(d); break;
     case ROW_INT64:
-    case ROW_FLOAT64: decode_words64(from, n, f->offset, out->values); break;
-    case ROW_VIEW: decode_views(from, n, f->offset, heap_owner, out); break;
-    default: decode_vectors(f, from, n, out); break;
+    case ROW_FLOAT64: decode_words64(d); break;
+    case ROW_VIEW: decode_views(d, heap_owner); break;
+    case ROW_VECTOR:
+    case ROW_WIDE: decode_vectors(d); break;
+    case ROW_NESTED: break;
     }
-    return decode_valid(m, f, from, n, out, err);
+    return decode_valid(m, d, err);
+}
+
+/* Some rows at a time through all columns, so that the first brings the lines for the others. */
+static tw_status decode_rows(memory *m, const row_field *fields, uint32_t n_fields, const uint8_t *const *from,
+                             uint32_t n, buffer *heap_owner, column *out, tw_error *err) {
+    for (uint32_t i = 0; i < n_fields; i++) {
+        if (fields[i].form == ROW_NESTED) TRY(decode_nested(m, &fields[i], from, n, heap_owner, &out[i], err));
+        else TRY(column_new(m, fields[i].type, n, &out[i], err));
+    }
+    for (uint32_t done = 0; done < n; done += chunk_rows) {
+        uint32_t some = n - done < chunk_rows ? n - done : chunk_rows;
+        for (uint32_t i = 0; i < some; i++) __builtin_prefetch(from[done + i]);
+        for (uint32_t i = 0; i < n_fields; i++) {
+            decoding d = {.field = &fields[i], .from = from + done, .first = done, .n = some, .out = &out[i]};
+            TRY(decode_some(m, &d, heap_owner, err));
+        }
+    }
+    return TW_OK;
 }
 
 tw_status rows_decode(memory *m, const row_layout *l, const uint8_t *const *from, uint32_t n,
                       uint32_t first_field, uint32_t n_fields, buffer *heap_owner, column *out,
                       tw_error *err) {
     memset(out, 0, n_fields * sizeof *out);
-    for (uint32_t i = 0; i < n_fields; i++) {
-        tw_status status =
-            decode_column(m, &l->fields[first_field + i], from, n, heap_owner, &out[i], err);
-        if (status == TW_OK) continue;
-        for (uint32_t k = 0; k <= i; k++) column_clear(&out[k]);
-        return status;
-    }
-    return TW_OK;
+    tw_status status = decode_rows(m, &l->fields[first_field], n_fields, from, n, heap_owner, out, err);
+    if (status == TW_OK) return TW_OK;
+    for (uint32_t i = 0; i < n_fields; i++) column_clear(&out[i]);
+    return status;
 }
 
 /* ---- rows to rows, and to files ---- */

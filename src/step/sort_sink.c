@@ -4,7 +4,7 @@
 #include "step/sort_internal.h"
 
 enum {
-    ranges_most = 512,
+    ranges_most = 256,
     ranges_least = 8,
     block_bytes_min = 4 << 10, /* the exchange's */
     stage_bytes_most = 32 << 20,
