@@ -16,11 +16,11 @@
 typedef struct memory memory;
 
 /* Where the bytes come from: up to 64 KiB from slabs of one size class, more from a mapping of their own
- * (from 2 MiB on with huge pages, aligned to them). What a state maps gets its pages at once. What is freed stays mapped for the next request of
- * its class, up to a quarter of the limit. All that is mapped is charged, so the resident size stays
- * below the limit; when a request does not fit, free memory goes back to the system first. Under
- * AddressSanitizer every buffer is a malloc of its exact size, and a write past `size` aborts when
- * the buffer is freed. */
+ * (from 2 MiB on with huge pages, aligned to them). What a state maps gets its pages at once. What is
+ * freed stays mapped for the next request of its class, up to a quarter of the limit. All that is mapped
+ * is charged, so the resident size stays below the limit; when a request does not fit, free memory goes
+ * back to the system first. Under AddressSanitizer every buffer is a malloc of its exact size, and a
+ * write past `size` aborts when the buffer is freed. */
 
 /* Who asks. States (tables, collected rows) may use three quarters of the budget, and can answer a
  * refusal by spilling; what flows between steps may use all of it, and can only fail. */
