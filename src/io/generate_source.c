@@ -1,16 +1,18 @@
 /* generate_source.c: made-up data as typed columns, without a file between. A split is some chunks of the
- * generator, which any lane can make. */
+ * generator, which any lane can make; with a rate, the rows that are due when a lane asks. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "data/generate.h"
+#include "engine/poller.h"
 #include "io/connectors.h"
 
 #define SPLIT_BYTES ((size_t)1 << 20) /* chunks of fewer bytes are put together */
-#define RATE_STEP_NS 5000000u         /* how long a lane sleeps before it looks for an interrupt */
-#define RATE_BATCHES_PER_SECOND 100
 #define SHOWN_MAX 200
 
 typedef struct generate_source {
@@ -23,8 +25,12 @@ typedef struct generate_source {
     uint32_t chunks_per_split;
     uint32_t batch_rows;
     double rate;              /* rows per second; 0: as fast as it goes */
-    uint64_t start_ns;
-    atomic_uint_fast64_t released; /* rows that may have left so far, for the rate */
+    atomic_bool stopped;
+    uint64_t start_ns;        /* the rest is for the rate */
+    uint64_t released;        /* rows that have left */
+    int timer;                /* -1: none */
+    watch_id watch;
+    struct generate_reader *cursor; /* kinds of bytes: where the chunk at hand is cut */
     char shown[SHOWN_MAX];    /* for explain */
 } generate_source;
 
@@ -38,6 +44,7 @@ typedef struct generate_reader {
     size_t position[2];    /* of each column's slices */
     uint64_t record;       /* number of the next row, from 1; 0: not known */
     generate_slice *slices;
+    batch *ready;          /* with a rate: the only batch of the split */
 } generate_reader;
 
 #define SLICED_COLUMNS_MAX 2
@@ -45,22 +52,6 @@ typedef struct generate_reader {
 static generate_source *of(source *s) { return (generate_source *)s; }
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for generate"); }
-
-/* ---- the rate ---- */
-
-/* Takes n rows of the schedule and sleeps until they are due. */
-static tw_status wait_for_rate(generate_source *g, uint32_t n, tw_error *err) {
-    if (g->rate <= 0) return TW_OK;
-    uint64_t before = atomic_fetch_add(&g->released, n);
-    uint64_t due = g->start_ns + (uint64_t)((double)before / g->rate * 1e9);
-    for (uint64_t now; (now = clock_ns()) < due;) {
-        if (run_cancelled(g->run)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
-        uint64_t left = due - now;
-        struct timespec pause = {.tv_nsec = (long)(left < RATE_STEP_NS ? left : RATE_STEP_NS)};
-        nanosleep(&pause, NULL);
-    }
-    return TW_OK;
-}
 
 static void count(generate_source *g, uint32_t rows, uint64_t bytes) {
     atomic_fetch_add_explicit(&g->run->rows_in, rows, memory_order_relaxed);
@@ -136,11 +127,11 @@ static void end_chunk(generate_reader *r) {
 }
 
 /* The next slices of every column: all are looked for, so that positions stay together. */
-static tw_status find_slices(generate_reader *r, size_t *rows, tw_error *err) {
+static tw_status find_slices(generate_reader *r, uint32_t most, size_t *rows, tw_error *err) {
     generate_source *g = r->from;
     for (uint32_t i = 0; i < g->schema->n; i++)
-        TRY(generate_slices(g->generate, i, r->bytes->data, r->size, &r->position[i], r->slices + i * g->batch_rows,
-                            g->batch_rows, rows, err));
+        TRY(generate_slices(g->generate, i, r->bytes->data, r->size, &r->position[i], r->slices + i * g->batch_rows, most,
+                            rows, err));
     return TW_OK;
 }
 
@@ -171,7 +162,8 @@ static tw_status slice_batch(generate_reader *r, uint32_t n, batch **out, tw_err
     return TW_OK;
 }
 
-static tw_status next_slices(generate_reader *r, batch **out, tw_error *err) {
+/* At most `most` rows. */
+static tw_status next_slices(generate_reader *r, uint32_t most, batch **out, tw_error *err) {
     for (;;) {
         if (!r->bytes) {
             if (r->chunk == r->chunk_end) return TW_END;
@@ -179,7 +171,7 @@ static tw_status next_slices(generate_reader *r, batch **out, tw_error *err) {
         }
         size_t rows = 0, before[SLICED_COLUMNS_MAX];
         memcpy(before, r->position, sizeof before);
-        tw_status status = find_slices(r, &rows, err);
+        tw_status status = find_slices(r, most, &rows, err);
         if (status == TW_OK && rows) status = slice_batch(r, (uint32_t)rows, out, err);
         if (status != TW_OK) {
             memcpy(r->position, before, sizeof before); /* called again, it gives them then */
@@ -198,15 +190,17 @@ static tw_status next_slices(generate_reader *r, batch **out, tw_error *err) {
 
 static tw_status generate_next(reader *self, batch **out, tw_error *err) {
     generate_reader *r = (generate_reader *)self;
-    TRY(r->from->in_bytes ? next_slices(r, out, err) : next_values(r, out, err));
-    tw_status status = wait_for_rate(r->from, (*out)->rows, err);
-    if (status == TW_OK) return TW_OK;
-    batch_unref(*out);
-    return status;
+    if (r->ready) {
+        *out = r->ready;
+        r->ready = NULL;
+        return TW_OK;
+    }
+    return r->from->in_bytes ? next_slices(r, r->from->batch_rows, out, err) : next_values(r, out, err);
 }
 
 static void generate_reader_free(reader *self) {
     generate_reader *r = (generate_reader *)self;
+    batch_unref(r->ready);
     buffer_unref(r->bytes);
     free(r->slices);
     free(r);
@@ -214,17 +208,24 @@ static void generate_reader_free(reader *self) {
 
 static const reader_class generate_reader_class = {.next = generate_next, .free = generate_reader_free};
 
-static tw_status generate_open(source *self, uint64_t split, reader **out, tw_error *err) {
-    generate_source *g = of(self);
+static tw_status reader_new(generate_source *g, uint64_t position, bool cuts, generate_reader **out, tw_error *err) {
     generate_reader *r = calloc(1, sizeof *r);
-    if (r && g->in_bytes) r->slices = malloc((size_t)g->schema->n * g->batch_rows * sizeof *r->slices);
-    if (!r || (g->in_bytes && !r->slices)) {
+    if (r && cuts) r->slices = malloc((size_t)g->schema->n * g->batch_rows * sizeof *r->slices);
+    if (!r || (cuts && !r->slices)) {
         free(r);
         return no_memory(err);
     }
-    uint64_t chunks = generate_chunks(g->generate);
-    r->reader = (reader){.class = &generate_reader_class, .position = split << 32};
+    r->reader = (reader){.class = &generate_reader_class, .position = position};
     r->from = g;
+    *out = r;
+    return TW_OK;
+}
+
+/* Chunks, as fast as it goes. */
+static tw_status open_chunks(generate_source *g, uint64_t split, generate_reader **out, tw_error *err) {
+    TRY(reader_new(g, split << 32, g->in_bytes, out, err));
+    generate_reader *r = *out;
+    uint64_t chunks = generate_chunks(g->generate);
     r->chunk = split * g->chunks_per_split;
     r->chunk_end = r->chunk + g->chunks_per_split < chunks ? r->chunk + g->chunks_per_split : chunks;
     uint64_t first;
@@ -232,28 +233,97 @@ static tw_status generate_open(source *self, uint64_t split, reader **out, tw_er
     generate_chunk_range(g->generate, r->chunk, &r->row, &n);
     generate_chunk_range(g->generate, r->chunk_end - 1, &first, &n);
     r->row_end = first + n;
+    return TW_OK;
+}
+
+/* ---- the rate: one opening at a time ---- */
+
+static void timer_came(void *context, uint32_t events) { run_wake(((generate_source *)context)->run); }
+
+static tw_status wait_until(generate_source *g, uint64_t due_ns, tw_error *err) {
+    struct itimerspec t = {.it_value = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)}};
+    if (timerfd_settime(g->timer, TFD_TIMER_ABSTIME, &t, NULL) != 0) return error_io(err, errno, "cannot set a timer");
+    TRY(poller_rearm(g->run->poller, g->watch, EPOLLIN, err));
+    return STATUS_WAIT;
+}
+
+/* How many rows may leave now; 0 with STATUS_WAIT, and a timer for the next. */
+static tw_status rows_due(generate_source *g, uint64_t *out, tw_error *err) {
+    uint64_t now = clock_ns();
+    double due = (double)(now - g->start_ns) * 1e-9 * g->rate + 1;
+    *out = due > (double)g->released ? (uint64_t)due - g->released : 0;
+    if (*out > g->batch_rows) *out = g->batch_rows;
+    if (*out) return TW_OK;
+    return wait_until(g, g->start_ns + (uint64_t)((double)g->released / g->rate * 1e9) + 1, err);
+}
+
+/* The rows that are due, as a split of their own. */
+static tw_status open_due(generate_source *g, generate_reader **out, tw_error *err) {
+    uint64_t n, rows = generate_rows_total(g->generate);
+    if (g->released >= rows) return TW_END;
+    TRY(rows_due(g, &n, err));
+    if (n > rows - g->released) n = rows - g->released;
+    generate_reader *r = NULL;
+    TRY(reader_new(g, g->released, false, &r, err));
+    r->reader.spread = POSITION_SPREAD;
+    tw_status status = TW_OK;
+    if (g->in_bytes) {
+        status = next_slices(g->cursor, (uint32_t)n, &r->ready, err);
+        if (status == TW_OK) n = r->ready->rows;
+    } else {
+        r->row = g->released;
+        r->row_end = r->row + n;
+    }
+    if (status != TW_OK) {
+        generate_reader_free(&r->reader);
+        return status;
+    }
+    g->released += n;
+    *out = r;
+    return TW_OK;
+}
+
+static tw_status generate_open(source *self, uint64_t split, reader **out, tw_error *err) {
+    generate_source *g = of(self);
+    generate_reader *r = NULL;
+    if (atomic_load(&g->stopped)) return TW_END;
+    TRY(g->rate > 0 ? open_due(g, &r, err) : open_chunks(g, split, &r, err));
     *out = &r->reader;
     return TW_OK;
 }
 
+static void generate_stop(source *self) { atomic_store(&of(self)->stopped, true); }
+
 /* ---- the source ---- */
 
-/* Rows of a batch: as the run wants them, fewer of wide ones, and fewer still when they come by the clock. */
+/* Rows of a batch: as the run wants them, fewer of wide ones. */
 static uint32_t choose_batch_rows(const generate_source *g) {
     size_t row_bytes = 0, rows = g->run->batch_rows;
     for (uint32_t i = 0; i < g->schema->n; i++)
         if (g->needed[i]) row_bytes += type_bytes(g->schema->fields[i].type);
     if (row_bytes && rows > g->run->batch_bytes / row_bytes) rows = g->run->batch_bytes / row_bytes;
-    double due = g->rate / RATE_BATCHES_PER_SECOND;
-    if (g->rate > 0 && (double)rows > due) rows = (size_t)due;
     return rows < 1 ? 1 : (uint32_t)rows;
+}
+
+static tw_status start_clock(generate_source *g, tw_error *err) {
+    g->start_ns = clock_ns();
+    g->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (g->timer < 0) return error_io(err, errno, "cannot make a timer");
+    TRY(poller_add(g->run->poller, g->timer, 0, timer_came, g, &g->watch, err));
+    if (!g->in_bytes) return TW_OK;
+    TRY(reader_new(g, 0, true, &g->cursor, err));
+    g->cursor->chunk_end = generate_chunks(g->generate);
+    return TW_OK;
 }
 
 static tw_status generate_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
     generate_source *g = of(self);
     g->run = run;
     g->batch_rows = choose_batch_rows(g);
-    g->start_ns = clock_ns();
+    if (g->rate > 0) {
+        *n_splits = UINT64_MAX;
+        return start_clock(g, err);
+    }
     uint64_t chunks = generate_chunks(g->generate), bytes = generate_bytes_total(g->generate);
     size_t chunk_bytes = generate_chunk_bytes_max(g->generate);
     g->chunks_per_split = chunk_bytes < SPLIT_BYTES ? (uint32_t)(SPLIT_BYTES / chunk_bytes) : 1;
@@ -276,6 +346,9 @@ static void generate_describe(const source *self, char *out, size_t capacity) {
 
 static void generate_source_free(source *self) {
     generate_source *g = of(self);
+    if (g->run) poller_remove(g->run->poller, g->watch);
+    if (g->timer >= 0) close(g->timer);
+    if (g->cursor) generate_reader_free(&g->cursor->reader);
     generate_free(g->generate);
     schema_unref(g->schema);
     free(g->needed);
@@ -286,6 +359,7 @@ static const source_class generate_class = {
     .start = generate_start,
     .open = generate_open,
     .prune = generate_prune,
+    .stop = generate_stop,
     .describe = generate_describe,
     .free = generate_source_free,
 };
@@ -299,7 +373,8 @@ static const option generate_option_table[] = {
     {"kind", OPTION_ENUM, OPTION_REQUIRED, "what is made", .values = kind_names},
     {"rows", OPTION_INT, .max = GENERATE_ROWS_MAX, .default_note = "10000 messages, else 1000000",
      .help = "how many rows; text is sized by bytes, graph by scale"},
-    {"rate", OPTION_RATE, .default_note = "as fast as possible", .help = "how many rows come in a time"},
+    {"rate", OPTION_RATE, .default_note = "as fast as possible",
+     .help = "how many rows come in a time; without rows or bytes they never end"},
     {"seed", OPTION_INT, .max = INT64_MAX, .default_note = "0", .help = "another seed gives other data"},
     {"bytes", OPTION_SIZE, .max = GENERATE_BYTES_MAX, .default_note = "100MB", .help = "text: its size"},
     {"vocabulary", OPTION_INT, .min = 1, .max = INT64_C(1) << 31, .default_note = "1000000",
@@ -383,12 +458,16 @@ static tw_status make_source(generate_source *g, error_list *errors, const args 
     TRY(generate_options_default(kind_names[args_enum(a, "kind")], &o, err));
     TRY(read_options(errors, a, &o));
     g->rate = args_given(a, "rate") ? args_float(a, "rate") : 0;
+    g->source.endless = g->rate > 0 && !args_given(a, "rows") && !args_given(a, "bytes");
     tw_error wrong;
-    tw_status status = generate_create(&o, &g->generate, &wrong);
+    tw_status status = g->source.endless ? generate_options_endless(&o, &wrong) : TW_OK;
+    if (status == TW_OK) status = generate_create(&o, &g->generate, &wrong);
     if (status == TW_ERR_JOB) return args_error(a, "kind", errors, "%s", wrong.message);
     if (status != TW_OK) return error_set(err, status, "%s", wrong.message);
     uint64_t rows = generate_rows_total(g->generate);
-    if (rows == UINT64_MAX)
+    if (g->source.endless)
+        snprintf(g->shown, sizeof g->shown, "%s, %.6g rows a second", o.kind->name, g->rate);
+    else if (rows == UINT64_MAX)
         snprintf(g->shown, sizeof g->shown, "%s, %llu bytes", o.kind->name,
                  (unsigned long long)generate_bytes_total(g->generate));
     else
@@ -400,6 +479,7 @@ static tw_status generate_build(plan_builder *b, const args *a, source **out, sc
     generate_source *g = calloc(1, sizeof *g);
     if (!g) return no_memory(err);
     g->source = (source){.class = &generate_class, .name = "generate"};
+    g->timer = -1;
     tw_status status = make_source(g, plan_errors(b), a, err);
     if (status != TW_OK) {
         generate_source_free(&g->source);
