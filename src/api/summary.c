@@ -78,6 +78,7 @@ tw_status summary_make(summary *s, const plan *p, const run_figures *f, tw_statu
         .bytes_in = f->bytes_in,
         .bytes_out = f->bytes_out,
         .bad_records = f->bad_records,
+        .late_records = f->late_records,
         .spilled_bytes = f->spilled_bytes,
         .parallelism = f->parallelism,
         .n_steps = p->n_steps,

@@ -8,13 +8,13 @@
 #define MEMORY_RETRIES_MAX 200
 #define RETRY_NS 1000000ull
 
-tw_status lane_new(pipeline *p, run_context *run, const atomic_bool *unwanted, lane **out, tw_error *err) {
+tw_status lane_new(pipeline *p, run_context *run, const sink_gate *gate, lane **out, tw_error *err) {
     uint32_t n = p->n_operators;
     lane *l = calloc(1, sizeof *l);
     if (!l) return error_set(err, TW_ERR_MEMORY, "out of memory for a lane");
     l->pipeline = p;
     l->run = run;
-    l->unwanted = unwanted;
+    l->gate = gate;
     l->operators = calloc(n + 1, sizeof *l->operators);
     l->pending = calloc((n + 1) * 2, sizeof *l->pending);
     l->rows_in = calloc((n + 2) * 3, sizeof *l->rows_in);
@@ -78,7 +78,7 @@ void lane_count(const lane *l, step_statistics **steps) {
 tw_status lane_close(lane *l, step_statistics **steps, tw_error *err) {
     tw_status status = TW_OK;
     sink_writer *w = l->writer;
-    if (w && !atomic_load(l->unwanted)) {
+    if (w && !atomic_load(&l->gate->unwanted)) {
         uint64_t begin = clock_ns();
         status = w->sink->class->close(w, err);
         if (status == TW_OK) l->writer = NULL;
@@ -93,10 +93,12 @@ static void begin(lane *l) {
     reader *r = l->reader;
     pipeline *p = l->pipeline;
     l->order.input = p->input;
+    l->order.epoch = r->after.epoch;
+    l->order.partition = r->partition;
     /* Inputs of a union stand one after the other. */
     l->order.position = (r->position << r->spread) + ((uint64_t)p->input << p->input_shift);
     for (uint32_t i = 0; i < p->n_operators; i++)
-        if (l->operators[i]->class->begin_split) l->operators[i]->class->begin_split(l->operators[i], r->position);
+        if (l->operators[i]->class->begin_split) l->operators[i]->class->begin_split(l->operators[i], r);
 }
 
 /* What becomes of a lane whose call gave `status`, which is not TW_OK. Passing trouble of a disk is
@@ -153,7 +155,8 @@ lane_outcome lane_open(lane *l, tw_error *err) {
 static tw_status step_push(lane *l, uint64_t *now, tw_error *err) {
     sink *k = l->writer->sink;
     uint32_t n = l->pipeline->n_operators;
-    if (k->class->ready && !k->class->ready(k, &l->order)) {
+    bool early = l->order.epoch > atomic_load_explicit(&l->gate->epoch, memory_order_acquire);
+    if (early || (k->class->ready && !k->class->ready(k, &l->order))) {
         if (!l->parked_ns) l->parked_ns = *now;
         return STATUS_WAIT;
     }
@@ -222,7 +225,7 @@ static lane_outcome end_split(lane *l, tw_error *err) {
     sink *k = l->writer->sink;
     forget_work(l);
     l->parked_ns = 0;
-    if (!k->class->end_split || atomic_load_explicit(l->unwanted, memory_order_relaxed)) return LANE_SPLIT_END;
+    if (!k->class->end_split || atomic_load_explicit(&l->gate->unwanted, memory_order_relaxed)) return LANE_SPLIT_END;
     tw_status status = k->class->end_split(l->writer, &l->order, err);
     if (status == TW_OK) return LANE_SPLIT_END;
     if (!err->code) error_set(err, status, "a sink failed and does not say why");
@@ -257,7 +260,7 @@ lane_outcome lane_run(lane *l, const atomic_bool *yield, tw_error *err) {
             return LANE_FAILED;
         }
         if (!first && atomic_load_explicit(yield, memory_order_relaxed)) return LANE_YIELDS;
-        if (atomic_load_explicit(l->unwanted, memory_order_relaxed)) return end_split(l, err);
+        if (atomic_load_explicit(&l->gate->unwanted, memory_order_relaxed)) return end_split(l, err);
         if (k->class->satisfied && k->class->satisfied(k)) return end_split(l, err);
         tw_status status;
         bool reads = false, pushes = l->ready;

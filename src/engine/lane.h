@@ -17,10 +17,16 @@ typedef enum lane_outcome {
     LANE_NO_SPLIT   /* lane_open alone: that was past the last one */
 } lane_outcome;
 
+/* What its run says about a lane's sink. */
+typedef struct sink_gate {
+    atomic_bool unwanted; /* nobody reads what the sink collects any more */
+    atomic_uint epoch;    /* the sink takes batches up to this one */
+} sink_gate;
+
 typedef struct lane {
     pipeline *pipeline;
     run_context *run;
-    const atomic_bool *unwanted; /* nobody reads what its sink collects any more */
+    const sink_gate *gate;
     reader *reader;
     batch_order order;    /* position: of the next row to be pushed */
     operator **operators;
@@ -40,7 +46,7 @@ typedef struct lane {
 } lane;
 
 /* An idle lane, which holds nothing yet. */
-tw_status lane_new(pipeline *p, run_context *run, const atomic_bool *unwanted, lane **out, tw_error *err);
+tw_status lane_new(pipeline *p, run_context *run, const sink_gate *gate, lane **out, tw_error *err);
 /* Opens split order.split; operators and writer too if this is its first. LANE_WAITS: it is not there
  * yet. */
 lane_outcome lane_open(lane *l, tw_error *err);

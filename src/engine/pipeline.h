@@ -12,6 +12,12 @@
  * Order. A source numbers its splits; rows of split s stand before those of s + 1. A row's position is
  * a 64-bit number that grows in row order; a sink gets the position of each batch's first row.
  *
+ * Time and epochs. In endless flows a split carries a mark: what is promised once it and all before it have
+ * ended. Its watermark says that no event before that time is to come; its epoch, that nothing of an
+ * earlier one is (epochs are what lies between two checkpoints). Sinks are told by `advance` when such a
+ * promise holds for all that feeds them, and hand it on in the splits of their source. Batches of a later
+ * epoch wait at a sink's door until it was told.
+ *
  * Failure. `next`, `process` and `push` either do all of their work or nothing, so the engine retries
  * one that failed for a passing reason, without redoing anything that came before: `next` after
  * TW_ERR_IO, all three after TW_ERR_MEMORY once room was made. A sink that has taken the batch and then
@@ -43,6 +49,7 @@ typedef struct run_context {
     bad_records *bad;
     poller *poller;                /* where live sources and sinks watch their descriptors */
     atomic_uint_fast64_t rows_in, rows_out, bytes_in, bytes_out; /* connectors add to these */
+    atomic_uint_fast64_t late_records; /* the window step does */
     void (*wake)(void *engine);    /* call when a parked lane may go on: credit came back, input came */
     void *engine;
 } run_context;
@@ -51,6 +58,14 @@ static inline bool run_cancelled(const run_context *run) {
     return atomic_load_explicit(run->cancelled, memory_order_relaxed);
 }
 static inline void run_wake(run_context *run) { run->wake(run->engine); }
+
+#define WATERMARK_NONE INT64_MIN
+#define WATERMARK_END INT64_MAX /* no events any more */
+
+typedef struct mark {
+    int64_t watermark; /* microseconds since 1970 UTC */
+    uint32_t epoch;
+} mark;
 
 /* ---- sources ---- */
 
@@ -72,6 +87,8 @@ struct reader {
     const reader_class *class;
     uint64_t position; /* of the split's first row; split << 32 unless the source knows better */
     unsigned spread;   /* POSITION_SPREAD if positions count rows without gaps, else 0 */
+    mark after;         /* of an endless flow, see above: what it promises when it has ended */
+    int64_t own, others; /* for the window step: watermarks before it, of its partition and the least of the others */
     uint32_t partition; /* of an endless source: rows of one partition (a connection, a topic's partition) are
                          * in order among themselves */
 };
@@ -117,8 +134,8 @@ typedef struct operator_class {
     /* One bounded step: at most run->batch_rows rows into *out (a new reference; NULL: none). `in` is
      * borrowed. With *more it is called again with the same `in`. After an error nothing was taken. */
     tw_status (*process)(operator *self, batch *in, batch **out, bool *more, tw_error *err);
-    /* Optional: a new split begins, at this position in row order; for operators that number rows. */
-    void (*begin_split)(operator *self, uint64_t position);
+    /* Optional: a new split begins; for operators that number rows, or look at times. */
+    void (*begin_split)(operator *self, const reader *split);
     void (*close)(operator *self); /* frees the instance */
     /* Optional (else all): sets needed_in[i] for the inputs that the needed outputs take. */
     void (*needs)(operator_plan *plan, const bool *needed_out, bool *needed_in);
@@ -154,6 +171,8 @@ typedef struct batch_order {
     uint32_t input;    /* which of the pipelines that feed the sink: 0, 1, ... in row order */
     uint64_t split;    /* of that pipeline's source */
     uint64_t position; /* of row 0; grows over all inputs */
+    uint32_t epoch;    /* endless flows */
+    uint32_t partition; /* see reader */
 } batch_order;
 
 typedef struct sink_class {
@@ -173,6 +192,9 @@ typedef struct sink_class {
     bool (*ready)(sink *self, const batch_order *order);
     /* Optional: whether it wants no more rows at all (limit). Answers at once, and takes no lock. */
     bool (*satisfied)(sink *self);
+    /* Optional, endless flows: what `to` says holds now: all rows before are pushed, none of a later epoch is.
+     * Rows of later times may be pushed meanwhile. Called once at a time, to[i] never falls. */
+    tw_status (*advance)(sink *self, mark to, tw_error *err);
     /* The lane is done: flush what the writer holds. Several writers are closed at once. Frees it
      * when it returns TW_OK. Writers are dropped instead, and end_input and finish not called, when all
      * that would read from the sink have ended before. */
@@ -195,6 +217,7 @@ struct sink {
     const sink_class *class;
     const char *name;
     int step;            /* index for statistics; set by the builder */
+    bool endless;        /* what feeds it never ends; set by the builder */
     bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */
     size_t state_bytes_min; /* memory it cannot do without, for explain */
     bool may_spill;

@@ -27,6 +27,7 @@ struct plan_builder {
     uint32_t n_flows;
     flow_state *flow;    /* being built */
     int step;            /* index into plan->steps of what is being built; -1 */
+    struct place at;     /* of its name in the job */
     bool wrong_before;   /* there were errors before we began */
 };
 
@@ -107,6 +108,7 @@ static tw_status pipeline_new(plan_builder *b, source *from, schema *s, pipeline
     p->id = b->plan->n_pipelines;
     p->source = from;
     from->step = p->source_step = b->step;
+    p->endless = from->endless;
     b->plan->endless |= from->endless;
     p->first_schema = schema_ref(s);
     tw_status status = push_pointer(&b->plan->pipelines, &b->plan->n_pipelines, p, err);
@@ -138,8 +140,20 @@ static void close_into(stream *s, sink *k) {
     for (uint32_t i = 0; i < s->n_open; i++) {
         s->open[i]->sink = k;
         s->open[i]->input = i;
+        k->endless |= s->open[i]->endless;
     }
     s->n_open = 0;
+}
+
+bool stream_endless(const stream *s) {
+    for (uint32_t i = 0; i < s->n_open; i++)
+        if (s->open[i]->endless) return true;
+    return false;
+}
+
+/* What needs all of its input can't follow a source that never ends. */
+static tw_status refuse_endless(plan_builder *b, const char *what) {
+    return error_list_add(b->errors, b->at, "%s needs all rows, and what comes before it never ends", what);
 }
 
 /* Hands batches over to idle workers from here on. */
@@ -207,6 +221,9 @@ tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *
     pipeline *p;
     TRY(pipeline_new(b, from, out, &p, err));
     p->feeder = k;
+    p->endless = k->endless;
+    if (!from->live) s->window_us = 0;
+    if (k->endless && !from->live) return refuse_endless(b, from->name);
     if (!from->live) TRY(push_pointer(&p->after, &p->n_after, k, err));
     stream_set_schema(s, out);
     TRY(push_pointer(&s->open, &s->n_open, p, err));
@@ -216,6 +233,7 @@ tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *
 tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err) {
     TRY(add_sink(s->builder, k, err));
     close_into(other, k);
+    if (k->endless) return refuse_endless(s->builder, k->name);
     for (uint32_t i = 0; i < s->n_open; i++)
         TRY(push_pointer(&s->open[i]->after, &s->open[i]->n_after, k, err));
     return TW_OK;
@@ -331,6 +349,7 @@ static tw_status begin_part(plan_builder *b, const job_part *part, tw_error *err
         return status;
     }
     b->step = (int)b->plan->n_steps - 1;
+    b->at = part->at;
     for (uint32_t i = 0; i < b->job->run.n_workers; i++)
         if (strcmp(b->job->run.workers[i].step, part->name) == 0) t->lanes_max = b->job->run.workers[i].workers;
     return TW_OK;
@@ -463,6 +482,10 @@ static tw_status build_store(plan_builder *b, flow_state *f, tw_error *err) {
     tw_status status = store_create(s->schema, &k, &f->store, err);
     if (status == TW_OK) status = add_sink(b, k, err);
     if (status == TW_OK) close_into(s, k);
+    if (status == TW_OK && k->endless) {
+        b->at = f->flow->at;
+        status = refuse_endless(b, "a flow that several others read");
+    }
     b->step = step;
     stream_free(s);
     return status;

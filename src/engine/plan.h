@@ -17,6 +17,7 @@ typedef struct stream {
     schema *schema;
     struct pipeline **open;
     uint32_t n_open;
+    int64_t window_us;    /* how long the windows are of the window step since the last group; 0: there is none */
 } stream;
 
 /* A step: the descriptor of its options, and how it extends a stream. Errors in options and
@@ -68,6 +69,8 @@ tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err);
 tw_status stream_also(stream *s, source *from, tw_error *err);
 /* Moves the open pipelines of `other` behind those of `s` (union). Schemas must be equal by now. */
 tw_status stream_append(stream *s, stream *other, tw_error *err);
+/* Whether it may go on forever: steps that need all rows can't follow. */
+bool stream_endless(const stream *s);
 /* The rows of another flow, for `with`. Unknown names and cycles add an error at the option. */
 tw_status stream_of_flow(stream *s, const args *a, const char *option, const char *flow, stream **out,
                          tw_error *err);

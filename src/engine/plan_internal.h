@@ -27,6 +27,7 @@ typedef struct pipeline {
     uint32_t n_after;
     struct pipeline **also_after; /* must have ended before it starts */
     uint32_t n_also_after;
+    bool endless;             /* its splits never end */
     uint32_t lanes_max;       /* 0: as many as there are workers */
 } pipeline;
 

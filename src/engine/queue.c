@@ -9,10 +9,14 @@
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
 
 typedef struct entry {
-    batch *b;          /* NULL: a failure, after which nothing passes */
+    batch *b;          /* NULL: a failure, after which nothing passes, or a mark alone */
     uint64_t number;   /* of its first row among those that passed */
+    uint32_t partition;
+    int64_t own, others; /* watermarks that held before, see reader */
+    mark after;
     struct entry *next;
-    tw_error failure[]; /* 1 without a batch */
+    bool failed;
+    tw_error failure[]; /* 1 if it failed */
 } entry;
 
 typedef struct queue {
@@ -22,9 +26,10 @@ typedef struct queue {
     run_context *run;
     sequencer *order;
     pthread_mutex_t lock;
-    entry *first, **last;
+    entry *first, **end;
     size_t bytes, bytes_max;
     uint64_t rows_passed;
+    mark last;          /* of the last entry */
     bool ended;         /* nothing more will come in */
     bool refused;       /* somebody was told to wait */
     bool *needed;
@@ -57,11 +62,15 @@ static size_t bytes_of(const entry *e) { return e->b ? batch_bytes(e->b) : 0; }
 static void append(queue *q, entry *e) {
     e->next = NULL;
     e->number = q->rows_passed;
+    e->own = e->others = q->last.watermark;
+    if (e->b && q->options.stamp)
+        q->last.watermark = q->options.stamp(q->options.context, e->b, e->partition, &e->own, &e->others);
+    e->after = q->last;
     q->rows_passed += e->b ? e->b->rows : 0;
     q->bytes += bytes_of(e);
-    *q->last = e;
-    q->last = &e->next;
-    if (!e->b || q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
+    *q->end = e;
+    q->end = &e->next;
+    if (e->failed || q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
 }
 
 static tw_status place(void *context, void *item, tw_error *err) {
@@ -98,7 +107,7 @@ static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw
     size_t bytes_max = memory_limit(run->memory) / 32;
     q->bytes_max = bytes_max < QUEUE_BYTES_MAX ? bytes_max : QUEUE_BYTES_MAX;
     sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
-    return sequencer_create(run, n_inputs, q->bytes_max, callbacks, &q->order, err);
+    return sequencer_create(run, n_inputs, self->endless, q->bytes_max, callbacks, &q->order, err);
 }
 
 static tw_status queue_open(sink *self, sink_writer **out, tw_error *err) {
@@ -110,7 +119,7 @@ static tw_status queue_open(sink *self, sink_writer **out, tw_error *err) {
 }
 
 /* Cuts a batch into a chain of entries: all of them or none. */
-static tw_status cut(queue *q, batch *b, uint32_t piece, entry **out, tw_error *err) {
+static tw_status cut(queue *q, batch *b, uint32_t partition, uint32_t piece, entry **out, tw_error *err) {
     entry **last = out;
     *out = NULL;
     tw_status status = TW_OK;
@@ -123,6 +132,7 @@ static tw_status cut(queue *q, batch *b, uint32_t piece, entry **out, tw_error *
         }
         *last = e;
         last = &e->next;
+        e->partition = partition;
         if (n == b->rows) e->b = batch_ref(b);
         else status = batch_slice(q->run->memory, b, first, n, &e->b, err);
     }
@@ -138,7 +148,7 @@ static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, 
     queue *q = of_sink(w->sink);
     uint32_t piece = q->options.piece_rows ? q->options.piece_rows : b->rows;
     entry *chain;
-    TRY(cut(q, b, piece, &chain, err));
+    TRY(cut(q, b, order->partition, piece, &chain, err));
     tw_status status = TW_OK;
     for (bool taken = false; chain; taken = true) {
         entry *e = chain;
@@ -154,11 +164,29 @@ static tw_status queue_push_failure(sink_writer *w, const batch_order *order, co
     entry *e = calloc(1, sizeof *e + sizeof *failure);
     if (!e) return TW_ERR_MEMORY;
     e->failure[0] = *failure;
+    e->failed = true;
     return sequencer_push(of_sink(w->sink)->order, order, e, 0, NULL);
 }
 
 static tw_status queue_end_split(sink_writer *w, const batch_order *order, tw_error *err) {
     return sequencer_end_split(of_sink(w->sink)->order, order, err);
+}
+
+/* What comes before is in the list by now. */
+static tw_status queue_advance(sink *self, mark to, tw_error *err) {
+    queue *q = of_sink(self);
+    entry *e = calloc(1, sizeof *e);
+    if (!e) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    pthread_mutex_lock(&q->lock);
+    mark before = q->last;
+    if (!q->options.stamp) q->last.watermark = to.watermark;
+    q->last.epoch = to.epoch;
+    bool moved = before.watermark != q->last.watermark || before.epoch != q->last.epoch;
+    if (moved && !atomic_load(&q->satisfied)) append(q, e), e = NULL;
+    pthread_mutex_unlock(&q->lock);
+    free(e);
+    if (moved) run_wake(q->run);
+    return TW_OK;
 }
 
 static tw_status queue_end_input(sink *self, uint32_t input, uint64_t n_splits, tw_error *err) {
@@ -194,6 +222,7 @@ static tw_status queue_finish(sink *self, tw_error *err) {
 static void queue_needs(sink *self, bool *needed) {
     queue *q = of_sink(self);
     for (uint32_t i = 0; i < q->n_columns; i++) needed[i] = q->needed[i];
+    if (q->options.stamp_needs) q->options.stamp_needs(q->options.context, needed);
 }
 
 static void clear(queue *q) {
@@ -202,7 +231,7 @@ static void clear(queue *q) {
         q->first = e->next;
         entry_free(e);
     }
-    q->last = &q->first;
+    q->end = &q->first;
 }
 
 static void queue_release(queue *q) {
@@ -210,6 +239,7 @@ static void queue_release(queue *q) {
     clear(q);
     sequencer_free(q->order);
     pthread_mutex_destroy(&q->lock);
+    if (q->options.stamp_free) q->options.stamp_free(q->options.context);
     free(q->needed);
     free(q);
 }
@@ -232,8 +262,8 @@ static tw_status queue_source_start(source *self, run_context *run, uint64_t *n_
 
 static tw_status queue_next(reader *self, batch **out, tw_error *err) {
     queue_reader *r = (queue_reader *)self;
-    if (!r->e) return TW_END;
-    if (!r->e->b) {
+    if (!r->e || (!r->e->b && !r->e->failed)) return TW_END;
+    if (r->e->failed) {
         if (err) *err = r->e->failure[0];
         return r->e->failure[0].code;
     }
@@ -259,7 +289,7 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
     entry *e = q->first;
     if (e) {
         q->first = e->next;
-        if (!q->first) q->last = &q->first;
+        if (!q->first) q->end = &q->first;
         q->bytes -= bytes_of(e);
     }
     bool ended = q->ended;
@@ -270,7 +300,8 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
         free(r);
         return ended ? TW_END : STATUS_WAIT;
     }
-    r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD};
+    r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD,
+                         .partition = e->partition, .own = e->own, .others = e->others, .after = e->after};
     r->e = e;
     *out = &r->reader;
     if (room) run_wake(q->run);
@@ -298,6 +329,7 @@ static const sink_class queue_sink_class = {
     .push = queue_push,
     .push_failure = queue_push_failure,
     .end_split = queue_end_split,
+    .advance = queue_advance,
     .ready = queue_ready,
     .satisfied = queue_satisfied,
     .close = queue_close,
@@ -326,9 +358,10 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     }
     memset(needed, 1, n_columns);
     q->options = options;
+    q->last.watermark = WATERMARK_NONE;
     q->needed = needed;
     q->n_columns = n_columns;
-    q->last = &q->first;
+    q->end = &q->first;
     q->owners = 2;
     q->satisfied = options.rows_max == 0;
     pthread_mutex_init(&q->lock, NULL);

@@ -6,10 +6,18 @@
 
 #include "engine/plan.h"
 
+/* In row order, one batch at a time: the watermarks before it, of its partition and the least of the others;
+ * returns the one after it. */
+typedef int64_t (*queue_stamp)(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others);
+
 typedef struct queue_options {
     const char *name;     /* for explain */
     uint64_t rows_max;    /* all rows that pass in a run; UINT64_MAX: no limit */
     uint32_t piece_rows;  /* batches are cut to this many rows; 0: not cut */
+    queue_stamp stamp;    /* makes the watermarks of what follows; NULL: they are those of what comes */
+    void *context;        /* of stamp; must outlive the queue's sink */
+    void (*stamp_free)(void *context); /* with the queue; may be NULL */
+    void (*stamp_needs)(void *context, bool *needed); /* columns that stamp looks at; may be NULL */
 } queue_options;
 
 /* Both ends, for stream_break. They share one state. */

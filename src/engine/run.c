@@ -45,12 +45,13 @@ static tw_status connect_parts(run *r, tw_error *err) {
     r->sinks = calloc(p->n_sinks + 1, sizeof *r->sinks);
     r->reads = calloc(n_reads + 1, sizeof *r->reads);
     if (!r->pipelines || !r->sinks || !r->reads) return error_set(err, TW_ERR_MEMORY, "out of memory for a run");
-    for (uint32_t i = 0; i < p->n_sinks; i++) r->sinks[i].sink = p->sinks[i];
+    for (uint32_t i = 0; i < p->n_sinks; i++) r->sinks[i] = (sink_state){.sink = p->sinks[i], .told.watermark = WATERMARK_NONE};
     sink_state **reads = r->reads;
     for (uint32_t i = 0; i < p->n_pipelines; i++) {
         pipeline *line = p->pipelines[i];
         pipeline_state *state = &r->pipelines[i];
         *state = (pipeline_state){.pipeline = line, .dry_at = UINT64_MAX, .reads = reads};
+        frontier_init(&state->frontier);
         state->lanes_max = pipeline_lanes_max(line, r->options.parallelism, r->options.memory_bytes);
         state->n_awaited = line->n_after + line->n_also_after;
         state->sink = sink_state_of(r, line->sink);
@@ -225,6 +226,7 @@ void run_get_figures(const run *r, run_figures *out) {
         .bytes_in = atomic_load(&c->bytes_in),
         .bytes_out = atomic_load(&c->bytes_out),
         .bad_records = bad_records_count(c->bad),
+        .late_records = atomic_load(&c->late_records),
         .spilled_bytes = spill_bytes(c->spill),
         .parallelism = r->options.parallelism,
     };
@@ -255,6 +257,7 @@ void run_free(run *r) {
         drop_lanes(r, &r->pipelines[i].parked); /* before the list it may be moved to */
         drop_lanes(r, &r->pipelines[i].runnable);
         drop_lanes(r, &r->pipelines[i].delayed);
+        frontier_free(&r->pipelines[i].frontier);
     }
     plan_drop_parts(p); /* their buffers belong to the run's memory */
     bad_records_free(r->context.bad);

@@ -39,7 +39,7 @@ tw_status run_result(run *r, tw_error *err);
 typedef struct run_figures {
     double wall_seconds, cpu_seconds;
     uint64_t peak_rss_bytes, peak_memory_bytes;
-    uint64_t rows_in, rows_out, bytes_in, bytes_out, bad_records, spilled_bytes;
+    uint64_t rows_in, rows_out, bytes_in, bytes_out, bad_records, late_records, spilled_bytes;
     uint32_t parallelism;
 } run_figures;
 void run_get_figures(const run *r, run_figures *out);

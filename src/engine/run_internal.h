@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "engine/frontier.h"
 #include "engine/lane.h"
 #include "engine/poller.h"
 #include "engine/run.h"
@@ -22,7 +23,9 @@ typedef struct sink_state {
     uint32_t n_inputs, inputs_left;
     uint32_t readers_left;  /* pipelines not ended that need what it collects; 0 at first: it is external */
     bool finished;
-    atomic_bool unwanted;   /* all who would read it have ended */
+    sink_gate gate;         /* unwanted: all who would read it have ended */
+    bool advancing;         /* somebody tells it about a mark */
+    mark told;
 } sink_state;
 
 typedef struct pipeline_state {
@@ -40,6 +43,7 @@ typedef struct pipeline_state {
     lane *idle;             /* without a split */
     lane *runnable, *parked;
     lane *delayed;          /* to be run again at their resume_ns */
+    frontier frontier;      /* of an endless flow */
     bool opening;           /* a lane opens a split of a source without a known number of splits */
     uint64_t dry_at;        /* the wake count at which open() had nothing; UINT64_MAX: not dry */
     uint64_t started_ns;

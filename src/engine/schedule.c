@@ -72,8 +72,10 @@ typedef enum piece { NOTHING, SKIP, START, RESUME, OPEN, CLOSE, END } piece;
 /* Whether its rows are of no use any more. */
 static bool is_satisfied(const pipeline_state *p) {
     sink *k = p->pipeline->sink;
-    return atomic_load(&p->sink->unwanted) || (k->class->satisfied && k->class->satisfied(k));
+    return atomic_load(&p->sink->gate.unwanted) || (k->class->satisfied && k->class->satisfied(k));
 }
+
+static bool may_end(const pipeline_state *p) { return !p->closing && !p->lanes && !p->sink->advancing; }
 
 static piece piece_of(run *r, pipeline_state *p) {
     switch (p->phase) {
@@ -86,7 +88,7 @@ static piece piece_of(run *r, pipeline_state *p) {
     case PHASE_DRAINING: break;
     case PHASE_CLOSING:
         if (p->idle) return CLOSE;
-        return p->closing || p->lanes ? NOTHING : END;
+        return may_end(p) ? END : NOTHING;
     default: return NOTHING;
     }
     if (p->runnable) return RESUME;
@@ -100,7 +102,7 @@ static piece piece_of(run *r, pipeline_state *p) {
         return p->dry_at == atomic_load(&r->wakes) ? NOTHING : OPEN;
     }
     if (p->busy) return NOTHING;
-    return p->idle ? CLOSE : p->closing || p->lanes ? NOTHING : END;
+    return p->idle ? CLOSE : may_end(p) ? END : NOTHING;
 }
 
 /* Lets go of the lock to do a piece. */
@@ -112,6 +114,46 @@ static void leave(run *r) {
                 break;
             }
     pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- marks ---- */
+
+/* What holds for all that feeds the sink. Bounded inputs promise nothing before their end, and stand in every
+ * epoch. */
+static mark combined_mark(const run *r, const sink_state *k) {
+    mark m = {.watermark = WATERMARK_END, .epoch = UINT32_MAX};
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
+        const pipeline_state *p = &r->pipelines[i];
+        if (p->sink != k || p->phase == PHASE_ENDED) continue;
+        mark now = p->pipeline->endless ? p->frontier.now : (mark){.watermark = WATERMARK_NONE, .epoch = UINT32_MAX};
+        if (now.watermark < m.watermark) m.watermark = now.watermark;
+        if (now.epoch < m.epoch) m.epoch = now.epoch;
+    }
+    return m;
+}
+
+/* Tells a sink of an endless flow what holds by now. The lock is let go meanwhile; who comes while somebody tells it
+ * leaves that to him. */
+static void tell_sink(run *r, sink_state *k) {
+    while (k->sink->endless && !k->advancing && !k->finished && k->inputs_left) {
+        mark to = combined_mark(r, k);
+        if (to.watermark == k->told.watermark && to.epoch == k->told.epoch) return;
+        k->told = to;
+        k->advancing = true;
+        leave(r);
+        tw_error err = {0};
+        tw_status status = k->sink->class->advance ? k->sink->class->advance(k->sink, to, &err) : TW_OK;
+        pthread_mutex_lock(&r->lock);
+        k->advancing = false;
+        if (status != TW_OK) {
+            run_fail(r, status, &err);
+            return;
+        }
+        if (atomic_exchange(&k->gate.epoch, to.epoch) == to.epoch) continue;
+        atomic_fetch_add(&r->wakes, 1);
+        for (uint32_t i = 0; i < r->plan->n_pipelines; i++)
+            if (r->pipelines[i].sink == k) unpark(r, &r->pipelines[i]);
+    }
 }
 
 /* ---- each does one piece; the lock is held on entry and on return ---- */
@@ -184,7 +226,7 @@ static void tell_waiting(run *r, const pipeline_state *ended, bool sink_finished
     for (uint32_t i = 0; i < ended->n_reads; i++) {
         sink_state *k = ended->reads[i];
         if (--k->readers_left || k->finished) continue;
-        atomic_store(&k->unwanted, true);
+        atomic_store(&k->gate.unwanted, true);
         for (uint32_t n = 0; n < r->plan->n_pipelines; n++)
             if (r->pipelines[n].sink == k) unpark(r, &r->pipelines[n]);
     }
@@ -204,11 +246,11 @@ static void end_pipeline(run *r, pipeline_state *p) {
     if (s) s->class->free(s);
     tw_error err = {0};
     tw_status status = TW_OK;
-    if (k->sink->class->end_input && !atomic_load(&k->unwanted))
+    if (k->sink->class->end_input && !atomic_load(&k->gate.unwanted))
         status = k->sink->class->end_input(k->sink, line->input, n_splits, &err);
     pthread_mutex_lock(&r->lock);
     bool last = --k->inputs_left == 0;
-    if (status == TW_OK && last && !atomic_load(&k->unwanted)) {
+    if (status == TW_OK && last && !atomic_load(&k->gate.unwanted)) {
         leave(r);
         status = finish_sink(r, k->sink, &err);
         pthread_mutex_lock(&r->lock);
@@ -222,6 +264,7 @@ static void end_pipeline(run *r, pipeline_state *p) {
     p->phase = PHASE_ENDED;
     r->ended++;
     tell_waiting(r, p, last);
+    tell_sink(r, k);
 }
 
 static void close_lane(run *r, pipeline_state *p) {
@@ -255,12 +298,17 @@ static void run_lane(run *r, pipeline_state *p, lane *l) {
     lane_outcome outcome = lane_run(l, &r->yield, &err);
     pthread_mutex_lock(&r->lock);
     switch (outcome) {
-    case LANE_SPLIT_END: rest(p, l); return;
+    case LANE_SPLIT_END:
+        rest(p, l);
+        if (!p->pipeline->endless) return;
+        frontier_end(&p->frontier, l->order.split);
+        tell_sink(r, p->sink);
+        return;
     case LANE_YIELDS: push_lane(&p->runnable, l); return;
     case LANE_RETRIES: delay(r, p, l); return;
     case LANE_WAITS:
         atomic_fetch_add(&r->sleepers, 1);
-        if (atomic_load(&r->wakes) == wakes && !atomic_load(&p->sink->unwanted)) {
+        if (atomic_load(&r->wakes) == wakes && !atomic_load(&p->sink->gate.unwanted)) {
             push_lane(&p->parked, l);
             return;
         }
@@ -296,6 +344,14 @@ static void open_split(run *r, pipeline_state *p, lane *l) {
     switch (outcome) {
     case LANE_OPENED:
         if (counted) p->next_split++;
+        if (p->pipeline->endless) {
+            tw_status status = frontier_open(&p->frontier, l->order.split, l->reader->after, &err);
+            if (status != TW_OK) {
+                rest(p, l);
+                run_fail(r, status, &err);
+                return;
+            }
+        }
         run_lane(r, p, l);
         return;
     case LANE_NO_SPLIT:
@@ -318,7 +374,7 @@ static void begin_split(run *r, pipeline_state *p) {
         l = pop_lane(&p->idle);
     } else {
         tw_error err = {0};
-        tw_status status = lane_new(p->pipeline, &r->context, &p->sink->unwanted, &l, &err);
+        tw_status status = lane_new(p->pipeline, &r->context, &p->sink->gate, &l, &err);
         if (status != TW_OK) {
             run_fail(r, status, &err);
             return;

@@ -24,28 +24,31 @@ struct sequencer {
     sequencer_callbacks callbacks;
     size_t pending_bytes, pending_bytes_max;
     bool refused; /* somebody was told to wait */
+    bool apart;          /* inputs have an order of their own each */
     uint32_t head_input, n_inputs;
-    uint64_t head_split;
+    uint64_t *head_splits; /* of each input */
     uint64_t *n_splits; /* of each input; UINT64_MAX: not known yet */
     split_node **buckets;
     size_t n_buckets, n_nodes;
 };
 
-tw_status sequencer_create(run_context *run, uint32_t n_inputs, size_t pending_bytes_max,
+tw_status sequencer_create(run_context *run, uint32_t n_inputs, bool apart, size_t pending_bytes_max,
                            sequencer_callbacks callbacks, sequencer **out, tw_error *err) {
     sequencer *s = calloc(1, sizeof *s);
     if (s) {
         s->n_buckets = 64;
         s->buckets = calloc(s->n_buckets, sizeof *s->buckets);
         s->n_splits = malloc(n_inputs * sizeof *s->n_splits);
+        s->head_splits = calloc(n_inputs, sizeof *s->head_splits);
     }
-    if (!s || !s->buckets || !s->n_splits) {
-        if (s) free(s->buckets), free(s->n_splits);
+    if (!s || !s->buckets || !s->n_splits || !s->head_splits) {
+        if (s) free(s->buckets), free(s->n_splits), free(s->head_splits);
         free(s);
         return error_set(err, TW_ERR_MEMORY, "out of memory for a sequencer");
     }
     pthread_mutex_init(&s->lock, NULL);
     s->run = run;
+    s->apart = apart;
     s->callbacks = callbacks;
     s->pending_bytes_max = pending_bytes_max;
     s->n_inputs = n_inputs;
@@ -74,6 +77,7 @@ void sequencer_free(sequencer *s) {
         }
     free(s->buckets);
     free(s->n_splits);
+    free(s->head_splits);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -131,7 +135,7 @@ static void split_remove(sequencer *s, split_node *n) {
 }
 
 static bool is_head(const sequencer *s, const batch_order *order) {
-    return order->input == s->head_input && order->split == s->head_split;
+    return (s->apart || order->input == s->head_input) && order->split == s->head_splits[order->input];
 }
 
 bool sequencer_ready(sequencer *s, const batch_order *order) {
@@ -162,27 +166,30 @@ static tw_status place_items(sequencer *s, split_node *n, item_node ***placed_la
     return TW_OK;
 }
 
-/* Moves the head over what is complete, places its items, then works on them outside the lock.
+/* Moves an input's head over what is complete, and places its items. False: not all splits have passed. */
+static bool pass(sequencer *s, uint32_t input, item_node ***placed_last, bool *moved, tw_status *status, tw_error *err) {
+    uint64_t *head = &s->head_splits[input];
+    while (*head < s->n_splits[input]) {
+        split_node *n = split_find(s, input, *head);
+        if (!n) return false;
+        *status = place_items(s, n, placed_last, err);
+        if (*status != TW_OK || !n->ended) return false;
+        split_remove(s, n);
+        ++*head;
+        *moved = true;
+    }
+    return true;
+}
+
+/* Moves the heads over what is complete, places the items, then works on them outside the lock.
  * Called with the lock held; returns without it. */
-static tw_status deliver(sequencer *s, tw_error *err) {
+static tw_status deliver(sequencer *s, uint32_t input, tw_error *err) {
     item_node *placed = NULL, **placed_last = &placed;
     tw_status status = TW_OK;
     bool moved = false;
-    while (s->head_input < s->n_inputs) {
-        if (s->head_split >= s->n_splits[s->head_input]) {
-            s->head_input++;
-            s->head_split = 0;
-            moved = true;
-            continue;
-        }
-        split_node *n = split_find(s, s->head_input, s->head_split);
-        if (!n) break;
-        status = place_items(s, n, &placed_last, err);
-        if (status != TW_OK || !n->ended) break;
-        split_remove(s, n);
-        s->head_split++;
-        moved = true;
-    }
+    if (s->apart) pass(s, input, &placed_last, &moved, &status, err);
+    for (; !s->apart && s->head_input < s->n_inputs; s->head_input++, moved = true)
+        if (!pass(s, s->head_input, &placed_last, &moved, &status, err)) break;
     bool wakes = moved && s->refused;
     if (wakes) s->refused = false;
     pthread_mutex_unlock(&s->lock);
@@ -216,7 +223,7 @@ tw_status sequencer_push(sequencer *s, const batch_order *order, void *item, siz
         pthread_mutex_unlock(&s->lock);
         return TW_OK;
     }
-    return deliver(s, err);
+    return deliver(s, order->input, err);
 }
 
 tw_status sequencer_end_split(sequencer *s, const batch_order *order, tw_error *err) {
@@ -227,11 +234,11 @@ tw_status sequencer_end_split(sequencer *s, const batch_order *order, tw_error *
         return error_set(err, TW_ERR_MEMORY, "out of memory for a sequencer");
     }
     n->ended = true;
-    return deliver(s, err);
+    return deliver(s, order->input, err);
 }
 
 tw_status sequencer_end_input(sequencer *s, uint32_t input, uint64_t n_splits, tw_error *err) {
     pthread_mutex_lock(&s->lock);
     s->n_splits[input] = n_splits;
-    return deliver(s, err);
+    return deliver(s, input, err);
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "step/group_state.h"
+#include "step/panes.h"
 #include "step/projection.h"
 
 /* A group step being planned: the columns of its input (keys, then arguments) and of its output. */
@@ -12,6 +13,8 @@ typedef struct group_plan {
     uint32_t n_keys, n;
     aggregate *aggregates;
     uint32_t n_aggregates;
+    bool live;                /* a state for each window, which keys are constants in: */
+    int start_at, end_at;     /* where the output has them; -1: it does not (yet) */
 } group_plan;
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
@@ -24,7 +27,7 @@ static void group_plan_free(group_plan *g) {
 }
 
 static tw_status group_plan_new(const char *step, uint32_t columns_max, group_plan *g, tw_error *err) {
-    *g = (group_plan){0};
+    *g = (group_plan){.start_at = -1, .end_at = -1};
     TRY(projection_new(step, columns_max, &g->input, err));
     g->names = calloc(columns_max + 1, sizeof *g->names);
     g->types = calloc(columns_max + 1, sizeof *g->types);
@@ -38,10 +41,16 @@ static void add_key(group_plan *g, const stream *s, uint32_t from) {
     const field *f = &s->schema->fields[from];
     for (uint32_t i = 0; i < g->n_keys; i++)
         if (strcmp(g->names[i], f->name) == 0) return; /* named twice */
-    projection_column(&g->input, s->schema, from);
     g->names[g->n] = f->name;
     g->types[g->n++] = f->type;
-    g->n_keys++;
+    if (g->live && strcmp(f->name, "window_start") == 0) {
+        g->start_at = (int)g->n - 1;
+    } else if (g->live && strcmp(f->name, "window_end") == 0) {
+        g->end_at = (int)g->n - 1;
+    } else {
+        projection_column(&g->input, s->schema, from);
+        g->n_keys++;
+    }
 }
 
 /* Appends the argument of an aggregate to the input; takes over `e`. */
@@ -117,18 +126,84 @@ static tw_status break_stream(stream *s, group_ends *e, schema *out, tw_error *e
     return stream_break(s, k, from, out, err);
 }
 
+/* ---- a state for each window ---- */
+
+typedef struct instance_plan {
+    const char *step;
+    uint32_t n_keys;
+    aggregate *aggregates;
+    uint32_t n_aggregates;
+    schema *out; /* without the window's columns */
+} instance_plan;
+
+static void instance_plan_free(void *context) {
+    instance_plan *p = context;
+    free(p->aggregates);
+    schema_unref(p->out);
+    free(p);
+}
+
+static tw_status make_instance(void *context, group_ends *out, tw_error *err) {
+    const instance_plan *p = context;
+    aggregate *copy = malloc((p->n_aggregates + 1) * sizeof *copy);
+    if (!copy) return error_set(err, TW_ERR_MEMORY, "out of memory for %s", p->step);
+    memcpy(copy, p->aggregates, p->n_aggregates * sizeof *copy);
+    return group_state_create(p->step, p->n_keys, copy, p->n_aggregates, p->out, out, err);
+}
+
+/* Takes over the aggregates. */
+static tw_status instance_plan_new(group_plan *g, const char *step, instance_plan **out, tw_error *err) {
+    instance_plan *p = calloc(1, sizeof *p);
+    if (!p) return no_memory(err);
+    *p = (instance_plan){.step = step, .n_keys = g->n_keys, .aggregates = g->aggregates, .n_aggregates = g->n_aggregates};
+    g->aggregates = NULL;
+    uint32_t n = 0;
+    const char **names = calloc(g->n + 1, sizeof *names);
+    const type **types = calloc(g->n + 1, sizeof *types);
+    tw_status status = names && types ? TW_OK : no_memory(err);
+    for (int i = 0; i < (int)g->n && status == TW_OK; i++) {
+        if (i == g->start_at || i == g->end_at) continue;
+        names[n] = g->names[i];
+        types[n++] = g->types[i];
+    }
+    if (status == TW_OK) status = schema_new(names, types, n, &p->out, err);
+    free(names);
+    free(types);
+    if (status == TW_OK) *out = p;
+    else instance_plan_free(p);
+    return status;
+}
+
+static tw_status break_into_panes(group_plan *g, stream *s, const char *step, uint32_t end_column, int64_t size_us, schema *out,
+                                  tw_error *err) {
+    instance_plan *p = NULL;
+    sink *k;
+    source *from;
+    TRY(instance_plan_new(g, step, &p, err));
+    panes_options options = {.name = step, .end_column = end_column, .start_at = (uint32_t)g->start_at,
+                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .out = out,
+                             .make = make_instance, .context = p, .free = instance_plan_free};
+    TRY(panes_create(&options, &k, &from, err));
+    s->window_us = 0;
+    return stream_break(s, k, from, out, err);
+}
+
 /* Puts projection, sinks and sources in place; `g` is used up. */
 static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, tw_error *err) {
     schema *out = NULL;
     group_ends ends = {0};
+    uint32_t end_column = g->live ? projection_column(&g->input, s->schema, (uint32_t)schema_find(s->schema, "window_end")) : 0;
+    int64_t window_us = s->window_us;
     tw_status status = projection_finish_inner(&g->input, s, err);
     if (status == TW_OK) status = schema_new(g->names, g->types, g->n, &out, err);
-    if (status == TW_OK) {
+    if (status == TW_OK && g->live) {
+        status = break_into_panes(g, s, step, end_column, window_us, out, err);
+    } else if (status == TW_OK) {
         aggregate *aggregates = g->aggregates;
         g->aggregates = NULL;
         status = group_state_create(step, g->n_keys, aggregates, g->n_aggregates, out, &ends, err);
     }
-    if (status == TW_OK) status = break_stream(s, &ends, out, err);
+    if (status == TW_OK && !g->live) status = break_stream(s, &ends, out, err);
     free_ends(&ends);
     schema_unref(ends.pairs);
     schema_unref(out);
@@ -142,12 +217,19 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
     const arg_item *keys = args_items(a, "by", &n_keys), *aggregates = args_items(a, "aggregate", &n_aggregates);
     if (n_keys + n_aggregates == 0) return args_error(a, "by", plan_errors(s->builder), "no column would be left");
     group_plan g;
-    TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates), &g, err));
+    bool windowed = s->window_us > 0;
+    TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates) + 3, &g, err));
+    g.live = windowed && stream_endless(s);
     tw_status status = TW_OK;
     for (size_t i = 0; i < n_keys; i++) {
         int from = plan_column(s, a, "by", &keys[i], keys[i].text);
         if (from < 0) status = TW_ERR_JOB;
         else add_key(&g, s, (uint32_t)from);
+    }
+    for (unsigned i = 0; i < 2 && windowed; i++) {
+        int at = schema_find(s->schema, i ? "window_end" : "window_start");
+        if (at >= 0) add_key(&g, s, (uint32_t)at);
+        else status = args_error(a, "by", plan_errors(s->builder), "the window's column %s is gone", i ? "window_end" : "window_start");
     }
     for (size_t i = 0; i < n_aggregates; i++) {
         tw_status one = parse_aggregate(&g, s, &aggregates[i], err);

@@ -361,7 +361,7 @@ static tw_status probe_process(operator *self, batch *in, batch **out, bool *mor
 /* ---- life ---- */
 
 /* What is left of a batch that nobody wanted to the end is forgotten. */
-static void probe_begin_split(operator *self, uint64_t position) { ((join_probe *)self)->in = NULL; }
+static void probe_begin_split(operator *self, const reader *split) { ((join_probe *)self)->in = NULL; }
 
 static void probe_close(operator *self) {
     join_probe *s = (join_probe *)self;

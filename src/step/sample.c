@@ -27,7 +27,7 @@ static tw_status sample_open(operator_plan *plan, run_context *run, operator **o
 
 static void sample_close(operator *self) { free(self); }
 
-static void sample_begin_split(operator *self, uint64_t position) { ((sample_state *)self)->position = position; }
+static void sample_begin_split(operator *self, const reader *split) { ((sample_state *)self)->position = split->position; }
 
 /* Sebastiano Vigna's splitmix64 (2015) as a hash of seed and position. */
 static uint64_t mix(uint64_t x) {

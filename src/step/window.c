@@ -1,0 +1,414 @@
+/* window: which windows a row belongs to, as columns. In an endless flow rows pass a queue in the order they came,
+ * where watermarks are made: per partition the greatest time so far less the lateness, the least of them for
+ * all. A row is late when the watermark that stood before it has passed the last of its windows, so what is late
+ * depends neither on batches nor on parallelism. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/bad_records.h"
+#include "engine/queue.h"
+#include "step/projection.h"
+
+#define WINDOWS_OF_A_ROW_MAX 10000
+
+typedef struct window_shape {
+    int64_t size, every, lateness; /* microseconds */
+} window_shape;
+
+/* ---- watermarks ---- */
+
+typedef struct window_clock {
+    uint32_t time;       /* column */
+    int64_t lateness;
+    int64_t *watermarks; /* of each partition seen */
+    uint32_t n, capacity;
+} window_clock;
+
+static int64_t greatest_time(const column *c) {
+    const int64_t *times = c->values;
+    int64_t most = INT64_MIN;
+    for (uint32_t i = 0; i < c->rows; i++)
+        if ((!c->valid || column_is_valid(c, i)) && times[i] > most) most = times[i];
+    return most;
+}
+
+static int64_t less(int64_t time, int64_t lateness) {
+    return time < WATERMARK_NONE + lateness ? WATERMARK_NONE : time - lateness;
+}
+
+/* Without memory for one more partition it shares the first's place: then watermarks come early, never late. */
+static uint32_t place_of(window_clock *c, uint32_t partition) {
+    if (partition >= c->capacity) {
+        uint32_t capacity = partition + 1 < 16 ? 16 : 2 * partition + 1;
+        int64_t *bigger = realloc(c->watermarks, capacity * sizeof *bigger);
+        if (!bigger) return 0;
+        c->watermarks = bigger;
+        c->capacity = capacity;
+    }
+    while (c->n <= partition) c->watermarks[c->n++] = WATERMARK_END; /* not seen */
+    if (c->watermarks[partition] == WATERMARK_END) c->watermarks[partition] = WATERMARK_NONE;
+    return partition;
+}
+
+static int64_t stamp(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others) {
+    window_clock *c = context;
+    uint32_t at = place_of(c, partition);
+    *others = WATERMARK_END;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (i != at && c->watermarks[i] < *others) *others = c->watermarks[i];
+    *own = c->watermarks[at];
+    int64_t after = less(greatest_time(&b->columns[c->time]), c->lateness);
+    if (after > *own) c->watermarks[at] = after;
+    return c->watermarks[at] < *others ? c->watermarks[at] : *others;
+}
+
+static void clock_needs(void *context, bool *needed) { needed[((window_clock *)context)->time] = true; }
+static void clock_free(void *context) {
+    free(((window_clock *)context)->watermarks);
+    free(context);
+}
+
+/* ---- the operator ---- */
+
+typedef struct window_plan {
+    operator_plan plan;
+    window_shape shape;
+    uint32_t time;
+    bool live;
+    bool start_needed, end_needed;
+} window_plan;
+
+typedef struct window_state {
+    operator operator;
+    run_context *run;
+    int64_t own, others, after; /* watermarks of the split */
+    uint32_t turn;              /* windows of each row that are given: 0 the last, 1 the one before */
+    batch *kept;                /* the input without rows that are late or have no time */
+    buffer *watermarks;         /* int64[kept->rows] that stood before them; NULL: none has passed a window */
+    bool prepared;
+} window_state;
+
+static tw_status window_open(operator_plan *plan, run_context *run, operator **out, tw_error *err) {
+    window_state *s = calloc(1, sizeof *s);
+    if (!s) return error_set(err, TW_ERR_MEMORY, "out of memory for window");
+    s->operator = (operator){.class = plan->class, .plan = plan};
+    s->run = run;
+    *out = &s->operator;
+    return TW_OK;
+}
+
+static void forget_batch(window_state *s) {
+    batch_unref(s->kept);
+    buffer_unref(s->watermarks);
+    s->kept = NULL;
+    s->watermarks = NULL;
+    s->prepared = false;
+    s->turn = 0;
+}
+
+static void window_close(operator *self) {
+    forget_batch((window_state *)self);
+    free(self);
+}
+
+static void window_begin_split(operator *self, const reader *split) {
+    window_state *s = (window_state *)self;
+    forget_batch(s);
+    s->own = split->own;
+    s->others = split->others;
+    s->after = split->after.watermark;
+}
+
+/* The start of the last window that holds the time. */
+static int64_t last_start(int64_t time, int64_t every) {
+    int64_t over = time % every;
+    return time - over - (over < 0 ? every : 0);
+}
+
+/* Rows that are to be kept, into `rows`, with the watermarks before them. */
+static tw_status keep_rows(window_state *s, const batch *in, uint32_t *rows, int64_t *watermarks, uint32_t *n, tw_error *err) {
+    const window_plan *p = (const window_plan *)s->operator.plan;
+    const column *c = &in->columns[p->time];
+    const int64_t *times = c->values;
+    int64_t own = s->own;
+    uint64_t late = 0;
+    *n = 0;
+    for (uint32_t i = 0; i < in->rows; i++) {
+        if (!column_is_valid(c, i)) {
+            TRY(bad_row(s->run, in, i, "window", "the time is null", err));
+            continue;
+        }
+        int64_t watermark = own < s->others ? own : s->others;
+        if (p->live && last_start(times[i], p->shape.every) + p->shape.size <= watermark) late++;
+        else watermarks[*n] = watermark, rows[(*n)++] = i;
+        int64_t after = less(times[i], p->shape.lateness);
+        if (after > own) own = after;
+    }
+    if (late) atomic_fetch_add_explicit(&s->run->late_records, late, memory_order_relaxed);
+    return TW_OK;
+}
+
+/* Whether every row is kept for sure, in all its windows. */
+static bool nothing_late(const window_state *s, const batch *in) {
+    const window_plan *p = (const window_plan *)s->operator.plan;
+    const column *c = &in->columns[p->time];
+    const int64_t *times = c->values;
+    if (c->valid) return false;
+    if (!p->live || s->after == WATERMARK_NONE) return true;
+    int64_t least = INT64_MAX;
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (times[i] < least) least = times[i];
+    int64_t first_start = last_start(least, p->shape.every) - (p->shape.size - 1) / p->shape.every * p->shape.every;
+    return first_start + p->shape.size > s->after;
+}
+
+static tw_status prepare(window_state *s, batch *in, tw_error *err) {
+    if (nothing_late(s, in)) {
+        s->kept = batch_ref(in);
+        s->prepared = true;
+        return TW_OK;
+    }
+    buffer *rows = NULL;
+    uint32_t n = 0;
+    tw_status status = buffer_new(s->run->memory, MEMORY_FLOW, in->rows * sizeof(uint32_t), &rows, err);
+    if (status == TW_OK)
+        status = buffer_new(s->run->memory, MEMORY_FLOW, in->rows * sizeof(int64_t), &s->watermarks, err);
+    if (status == TW_OK) {
+        uint32_t *kept = (uint32_t *)(void *)rows->data;
+        status = keep_rows(s, in, kept, (int64_t *)(void *)s->watermarks->data, &n, err);
+        if (status == TW_OK && n) status = batch_pick(s->run->memory, in, kept, rows, n, &s->kept, err);
+        /* What was counted is not counted again: the engine repeats a call that memory was refused to. */
+        if (status == TW_ERR_MEMORY && n < in->rows) status = TW_ERR_INTERNAL;
+    }
+    if (status != TW_OK) forget_batch(s);
+    buffer_unref(rows);
+    s->prepared = status == TW_OK;
+    return status;
+}
+
+/* Start and end of the window `turn` of each row; *n of them hold the row, in `rows`. */
+static void windows_of(const window_state *s, int64_t *starts, uint32_t *rows, uint32_t *n) {
+    const window_plan *p = (const window_plan *)s->operator.plan;
+    const column *times = &s->kept->columns[p->time];
+    const int64_t *t = times->values, *watermarks = s->watermarks ? (int64_t *)(void *)s->watermarks->data : NULL;
+    uint32_t turn = s->turn;
+    int64_t every = p->shape.every, back = (int64_t)turn * every, low = 0, high = 0;
+    *n = 0;
+    for (uint32_t i = 0; i < times->rows; i++) {
+        if (t[i] < low || t[i] >= high) { /* neighbours mostly share their window */
+            low = last_start(t[i], every);
+            high = low + every;
+        }
+        starts[*n] = low - back;
+        rows[*n] = i;
+        int64_t end = low - back + p->shape.size;
+        *n += end > t[i] && (!watermarks || end > watermarks[i]);
+    }
+}
+
+static tw_status add_times(window_state *s, batch *b, const int64_t *starts, int64_t add, uint32_t at, bool needed, tw_error *err) {
+    column *c = &b->columns[at];
+    if (!needed) {
+        *c = (column){.type = type_of(TYPE_TIMESTAMP), .rows = b->rows};
+        return TW_OK;
+    }
+    TRY(column_new(s->run->memory, type_of(TYPE_TIMESTAMP), b->rows, c, err));
+    int64_t *to = c->values;
+    for (uint32_t i = 0; i < b->rows; i++) to[i] = starts[i] + add;
+    return TW_OK;
+}
+
+static tw_status widen(window_state *s, const batch *from, const int64_t *starts, batch **out, tw_error *err) {
+    const window_plan *p = (const window_plan *)s->operator.plan;
+    uint32_t n = from->schema->n;
+    batch *b;
+    TRY(batch_new(p->plan.out, from->rows, &b, err));
+    for (uint32_t i = 0; i < n; i++) column_share(&from->columns[i], &b->columns[i]);
+    tw_status status = add_times(s, b, starts, 0, n, p->start_needed, err);
+    if (status == TW_OK) status = add_times(s, b, starts, p->shape.size, n + 1, p->end_needed, err);
+    if (status == TW_OK) status = batch_inherit_origin(s->run->memory, from, NULL, NULL, b, err);
+    if (status != TW_OK) batch_unref(b);
+    else *out = b;
+    return status;
+}
+
+/* The batch of one turn; NULL when no row has so many windows. */
+static tw_status give_turn(window_state *s, batch **out, tw_error *err) {
+    buffer *starts = NULL, *rows = NULL;
+    batch *picked = NULL;
+    uint32_t n = s->kept->rows;
+    tw_status status = buffer_new(s->run->memory, MEMORY_FLOW, n * sizeof(int64_t), &starts, err);
+    if (status == TW_OK) status = buffer_new(s->run->memory, MEMORY_FLOW, n * sizeof(uint32_t), &rows, err);
+    if (status == TW_OK) {
+        uint32_t *picks = (uint32_t *)(void *)rows->data;
+        windows_of(s, (int64_t *)(void *)starts->data, picks, &n);
+        if (n == s->kept->rows) picked = batch_ref(s->kept);
+        else if (n) status = batch_pick(s->run->memory, s->kept, picks, rows, n, &picked, err);
+    }
+    if (status == TW_OK && picked) status = widen(s, picked, (int64_t *)(void *)starts->data, out, err);
+    batch_unref(picked);
+    buffer_unref(starts);
+    buffer_unref(rows);
+    return status;
+}
+
+static tw_status window_process(operator *self, batch *in, batch **out, bool *more, tw_error *err) {
+    window_state *s = (window_state *)self;
+    const window_plan *p = (const window_plan *)self->plan;
+    if (!s->prepared) TRY(prepare(s, in, err));
+    if (s->kept) TRY(give_turn(s, out, err));
+    s->turn++;
+    *more = s->kept && (int64_t)s->turn * p->shape.every < p->shape.size;
+    if (*more) return TW_OK;
+    /* Rows behind this batch in its split: what it promised holds before them. */
+    forget_batch(s);
+    if (s->after > s->own) s->own = s->after;
+    return TW_OK;
+}
+
+static void window_needs(operator_plan *plan, const bool *needed_out, bool *needed_in) {
+    window_plan *p = (window_plan *)plan;
+    uint32_t n = plan->in->n;
+    for (uint32_t i = 0; i < n; i++) needed_in[i] = needed_out[i];
+    needed_in[p->time] = true;
+    p->start_needed = needed_out[n];
+    p->end_needed = needed_out[n + 1];
+}
+
+static void window_describe(const operator_plan *plan, char *out, size_t capacity) {
+    const window_plan *p = (const window_plan *)plan;
+    if (p->shape.every == p->shape.size) snprintf(out, capacity, "of %.6g s", (double)p->shape.size * 1e-6);
+    else snprintf(out, capacity, "of %.6g s every %.6g s", (double)p->shape.size * 1e-6, (double)p->shape.every * 1e-6);
+}
+
+static void window_free(operator_plan *plan) { free(plan); }
+
+static const operator_class window_class = {
+    .open = window_open,
+    .process = window_process,
+    .begin_split = window_begin_split,
+    .close = window_close,
+    .needs = window_needs,
+    .describe = window_describe,
+    .free = window_free,
+};
+
+/* ---- planning ---- */
+
+static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
+
+static const option sliding_options[] = {
+    {"size", OPTION_DURATION, OPTION_REQUIRED, "how long a window is", .min = 1, .max = INT64_MAX / 4},
+    {"every", OPTION_DURATION, OPTION_REQUIRED, "from the start of one to that of the next", .min = 1, .max = INT64_MAX / 4},
+};
+static const descriptor sliding_section = {"window.sliding", "windows that overlap", sliding_options, COUNT_OF(sliding_options)};
+
+static tw_status read_shape(stream *s, const args *a, window_shape *w) {
+    error_list *errors = plan_errors(s->builder);
+    unsigned given = args_given(a, "tumbling") + args_given(a, "sliding");
+    if (given != 1) return args_error(a, given ? "sliding" : "time", errors, "one of tumbling and sliding says how long windows are");
+    w->lateness = args_int(a, "lateness");
+    if (args_given(a, "tumbling")) {
+        w->size = w->every = args_int(a, "tumbling");
+        return TW_OK;
+    }
+    const args *sliding = args_section(a, "sliding");
+    w->size = args_int(sliding, "size");
+    w->every = args_int(sliding, "every");
+    if (w->every > w->size) return args_error(a, "sliding", errors, "rows between windows would get lost: every is more than size");
+    if (w->size / w->every > WINDOWS_OF_A_ROW_MAX)
+        return args_error(a, "sliding", errors, "a row would be in more than %d windows", WINDOWS_OF_A_ROW_MAX);
+    return TW_OK;
+}
+
+static tw_status widened_schema(const schema *in, schema **out, tw_error *err) {
+    const char **names = malloc((in->n + 2) * sizeof *names);
+    const type **types = malloc((in->n + 2) * sizeof *types);
+    tw_status status = names && types ? TW_OK : no_memory(err);
+    for (uint32_t i = 0; i < in->n && status == TW_OK; i++) names[i] = in->fields[i].name, types[i] = in->fields[i].type;
+    if (status == TW_OK) {
+        names[in->n] = "window_start";
+        names[in->n + 1] = "window_end";
+        types[in->n] = types[in->n + 1] = type_of(TYPE_TIMESTAMP);
+        status = schema_new(names, types, in->n + 2, out, err);
+    }
+    free(names);
+    free(types);
+    return status;
+}
+
+/* Watermarks are made where rows pass in order. */
+static tw_status put_clock(stream *s, uint32_t time, int64_t lateness, tw_error *err) {
+    window_clock *c = calloc(1, sizeof *c);
+    if (!c) return no_memory(err);
+    c->time = time;
+    c->lateness = lateness;
+    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = stamp, .context = c,
+                             .stamp_free = clock_free, .stamp_needs = clock_needs};
+    sink *k;
+    source *from;
+    tw_status status = queue_create(options, s->schema->n, &k, &from, err);
+    if (status != TW_OK) {
+        clock_free(c);
+        return status;
+    }
+    schema *same = schema_ref(s->schema);
+    status = stream_break(s, k, from, same, err);
+    schema_unref(same);
+    return status;
+}
+
+static tw_status window_build(stream *s, const args *a, tw_error *err) {
+    window_shape shape = {0};
+    tw_status status = read_shape(s, a, &shape);
+    int time = plan_column(s, a, "time", NULL, args_string(a, "time"));
+    if (time >= 0 && s->schema->fields[time].type->kind != TYPE_TIMESTAMP)
+        status = args_error(a, "time", plan_errors(s->builder), "'%s' is no timestamp", s->schema->fields[time].name);
+    if (s->window_us) status = args_error(a, "time", plan_errors(s->builder), "there is a window already, and no group since");
+    for (unsigned i = 0; i < 2; i++) {
+        const char *name = i ? "window_end" : "window_start";
+        if (schema_find(s->schema, name) >= 0)
+            status = args_error(a, "time", plan_errors(s->builder), "there is a column '%s' already", name);
+    }
+    if (time < 0 || status != TW_OK) return TW_ERR_JOB;
+    bool live = stream_endless(s);
+    if (live) TRY(put_clock(s, (uint32_t)time, shape.lateness, err));
+    window_plan *p = calloc(1, sizeof *p);
+    schema *out = NULL;
+    status = p ? widened_schema(s->schema, &out, err) : no_memory(err);
+    if (status != TW_OK) {
+        free(p);
+        return status;
+    }
+    p->plan = (operator_plan){.class = &window_class, .name = "window", .rejects = true};
+    p->shape = shape;
+    p->time = (uint32_t)time;
+    p->live = live;
+    p->start_needed = p->end_needed = true;
+    s->window_us = shape.size;
+    status = stream_add_operator(s, &p->plan, out, err);
+    schema_unref(out);
+    return status;
+}
+
+static const option window_options[] = {
+    {"time", OPTION_COLUMN, OPTION_REQUIRED, "the column of the time, a timestamp"},
+    {"tumbling", OPTION_DURATION, 0, "windows of this length, one after the other", .min = 1, .max = INT64_MAX / 4},
+    {"sliding", OPTION_SECTION, 0, "windows that overlap", .section = &sliding_section},
+    {"lateness", OPTION_DURATION, 0, "how far the watermark stays behind the greatest time", .default_text = "0s", .min = 0,
+     .max = INT64_MAX / 4},
+};
+const step_descriptor step_window = {
+    .descriptor = {.name = "window",
+                   .summary = "gives each row the windows of time that it is in",
+                   .options = window_options,
+                   .n_options = COUNT_OF(window_options),
+                   .details =
+                       "Adds window_start and window_end; a window holds the times from its start on, up to but not at its "
+                       "end, and windows are aligned to 1970-01-01. The group that follows keys by the window, and in an "
+                       "endless flow gives its rows once the watermark has passed it. The watermark is the greatest time "
+                       "so far less the lateness, the least over the source's partitions; a row whose windows it has "
+                       "passed is late, counted and dropped. In a bounded flow nothing is late.",
+                   .example = "- window: {time: ts, tumbling: 10s, lateness: 2s}"},
+    .build = window_build,
+};
