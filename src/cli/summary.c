@@ -45,6 +45,13 @@ static void append_flow(struct text *t, const char *what, uint64_t rows, uint64_
     text_append_char(t, '\n');
 }
 
+static void append_records(struct text *t, const char *kind, uint64_t n) {
+    if (!n) return;
+    text_printf(t, "  %s     ", kind);
+    append_count(t, n);
+    text_append_string(t, n == 1 ? " record\n" : " records\n");
+}
+
 static void append_resources(struct text *t, const tw_summary *s) {
     double share = s->wall_seconds > 0 && s->parallelism ? s->cpu_seconds / (s->wall_seconds * s->parallelism) : 0;
     text_append_string(t, "  cpu      ");
@@ -59,11 +66,8 @@ static void append_resources(struct text *t, const tw_summary *s) {
         text_append_string(t, " spilled");
     }
     text_append_char(t, '\n');
-    if (s->bad_records) {
-        text_append_string(t, "  bad      ");
-        append_count(t, s->bad_records);
-        text_append_string(t, s->bad_records == 1 ? " record\n" : " records\n");
-    }
+    append_records(t, "bad ", s->bad_records);
+    append_records(t, "late", s->late_records);
     text_printf(t, "  limit    %s, busy %.0f %% of the time\n", s->bottleneck, s->bottleneck_utilization * 100);
 }
 

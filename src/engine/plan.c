@@ -156,11 +156,9 @@ static tw_status refuse_endless(plan_builder *b, const char *what) {
     return error_list_add(b->errors, b->at, "%s needs all rows, and what comes before it never ends", what);
 }
 
-/* Hands batches over to idle workers from here on. */
-static tw_status cut_with_queue(stream *s, uint32_t piece_rows, tw_error *err) {
+tw_status stream_queue(stream *s, queue_options options, tw_error *err) {
     sink *k;
     source *from;
-    queue_options options = {.name = "queue", .rows_max = UINT64_MAX, .piece_rows = piece_rows};
     TRY(queue_create(options, s->schema->n, &k, &from, err));
     schema *same = schema_ref(s->schema);
     plan_builder *b = s->builder;
@@ -170,6 +168,11 @@ static tw_status cut_with_queue(stream *s, uint32_t piece_rows, tw_error *err) {
     b->step = step;
     schema_unref(same);
     return status;
+}
+
+/* Hands batches over to idle workers from here on. */
+static tw_status cut_with_queue(stream *s, uint32_t piece_rows, tw_error *err) {
+    return stream_queue(s, (queue_options){.name = "queue", .rows_max = UINT64_MAX, .piece_rows = piece_rows}, err);
 }
 
 static uint32_t bound_of_step(const plan_builder *b) {

@@ -354,6 +354,7 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     if (!q || !needed) {
         free(q);
         free(needed);
+        if (options.stamp_free) options.stamp_free(options.context);
         return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
     }
     memset(needed, 1, n_columns);

@@ -15,7 +15,7 @@ typedef struct queue_options {
     uint64_t rows_max;    /* all rows that pass in a run; UINT64_MAX: no limit */
     uint32_t piece_rows;  /* batches are cut to this many rows; 0: not cut */
     queue_stamp stamp;    /* makes the watermarks of what follows; NULL: they are those of what comes */
-    void *context;        /* of stamp; must outlive the queue's sink */
+    void *context;        /* of stamp; taken over when there is stamp_free */
     void (*stamp_free)(void *context); /* with the queue; may be NULL */
     void (*stamp_needs)(void *context, bool *needed); /* columns that stamp looks at; may be NULL */
 } queue_options;
@@ -23,5 +23,8 @@ typedef struct queue_options {
 /* Both ends, for stream_break. They share one state. */
 tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sink, source **out_source,
                        tw_error *err);
+
+/* Puts one into a stream, as no step's own. */
+tw_status stream_queue(stream *s, queue_options options, tw_error *err);
 
 #endif

@@ -345,17 +345,7 @@ static tw_status put_clock(stream *s, uint32_t time, int64_t lateness, tw_error 
     c->lateness = lateness;
     queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = stamp, .context = c,
                              .stamp_free = clock_free, .stamp_needs = clock_needs};
-    sink *k;
-    source *from;
-    tw_status status = queue_create(options, s->schema->n, &k, &from, err);
-    if (status != TW_OK) {
-        clock_free(c);
-        return status;
-    }
-    schema *same = schema_ref(s->schema);
-    status = stream_break(s, k, from, same, err);
-    schema_unref(same);
-    return status;
+    return stream_queue(s, options, err);
 }
 
 static tw_status window_build(stream *s, const args *a, tw_error *err) {

@@ -1,0 +1,186 @@
+"""Windows of event time against an independent computation: endless flows that are stopped, and bounded ones."""
+
+import csv
+import io
+import json
+import math
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from datetime import datetime, timezone
+
+import pytest
+
+MICROS = 1_000_000
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+INTERVAL = 1000  # microseconds of event time between rows
+
+
+def micros(text):
+    t = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    d = t - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (d.days * 86400 + d.seconds) * MICROS + d.microseconds
+
+
+def events(thalweg, rows, out_of_order=0.3, delay="2s", seed=1):
+    result = thalweg.command("generate", "events", "--rows", rows, "--keys", 7, "--out-of-order", out_of_order, "--delay", delay,
+                             "--interval", "1ms", "--seed", seed, "-o", "-")
+    assert result.exit == 0, result
+    return [(micros(r["ts"]), int(r["key"]), float(r["value"])) for r in csv.DictReader(io.StringIO(result.stdout))]
+
+
+def windows_of(t, size, every):
+    start = t // every * every
+    while start + size > t:
+        yield start
+        start -= every
+
+
+def expected(rows, size, every, lateness, live):
+    """{(start, key): [count, sum]} and how many rows were late."""
+    groups, late, greatest = defaultdict(lambda: [0, 0.0]), 0, -math.inf
+    for t, key, value in rows:
+        watermark = greatest - lateness if live else -math.inf
+        if t // every * every + size <= watermark:
+            late += 1
+        for start in windows_of(t, size, every):
+            if start + size > watermark:
+                g = groups[start, key]
+                g[0] += 1
+                g[1] += value
+        greatest = max(greatest, t)
+    return groups, late
+
+
+def result_of(path):
+    with open(path) as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    for r in rows:
+        at = (micros(r["window_start"]), int(r["key"]))
+        assert at not in found, f"the window {at} came twice"
+        found[at] = [int(r["n"]), float(r["s"])]
+    return found
+
+
+def check(found, groups):
+    assert {k: v[0] for k, v in found.items()} == {k: v[0] for k, v in groups.items()}
+    for k, v in found.items():
+        assert v[1] == pytest.approx(groups[k][1], rel=1e-9)
+
+
+def job(window, **generate):
+    return {
+        "source": {"generate": {"kind": "events", "keys": 7, "interval": "1ms", "out_of_order": 0.3, "delay": "2s", "seed": 1, **generate}},
+        "steps": [{"window": {"time": "ts", **window}}, {"group": {"by": ["key"], "aggregate": {"n": "count", "s": "sum(value)"}}}],
+        "sink": {"file": {"path": "out.csv"}},
+    }
+
+
+SHAPES = [
+    ({"tumbling": "1s", "lateness": "500ms"}, 1_000_000, 1_000_000, 500_000),
+    ({"tumbling": "700ms"}, 700_000, 700_000, 0),
+    ({"sliding": {"size": "800ms", "every": "300ms"}, "lateness": "200ms"}, 800_000, 300_000, 200_000),
+]
+
+
+def run_endless(thalweg, flow, seconds=1.0, **options):
+    process = thalweg.start(flow, **options)
+    time.sleep(seconds)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    summary = json.loads(stdout)
+    assert summary["status"] == "done"
+    return summary
+
+
+@pytest.mark.sanitized
+@pytest.mark.threaded
+@pytest.mark.parametrize("shape", SHAPES, ids=["tumbling", "in-order", "sliding"])
+@pytest.mark.parametrize("options", [{}, {"run_parallelism": 1}, {"run_parallelism": 8, "run_batch_rows": 5}], ids=["", "1", "8"])
+def test_an_endless_flow_that_is_stopped(thalweg, shape, options):
+    window, size, every, lateness = shape
+    summary = run_endless(thalweg, job(window, rate="20000/s"), **options)
+    rows = events(thalweg, summary["rows_in"])
+    groups, late = expected(rows, size, every, lateness, live=True)
+    assert late > 0
+    assert summary["late_records"] == late
+    check(result_of(thalweg.folder / "out.csv"), groups)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["tumbling", "in-order", "sliding"])
+def test_nothing_is_late_in_a_bounded_flow(thalweg, shape):
+    window, size, every, lateness = shape
+    result = thalweg.run(job(window, rows=20000))
+    assert result.exit == 0, result
+    assert result.summary["late_records"] == 0
+    groups, _ = expected(events(thalweg, 20000), size, every, lateness, live=False)
+    check(result_of(thalweg.folder / "out.csv"), groups)
+
+
+def test_every_aggregate_of_a_window(thalweg):
+    flow = job({"tumbling": "1s", "lateness": "2s"}, rate="20000/s")
+    flow["steps"][1]["group"] = {"by": ["window_end", "key"],
+                                 "aggregate": {"d": "count_distinct(value)", "f": "first(value)", "l": "last(value)", "n": "count",
+                                               "s": "sum(value)", "c": "collect(value)"}}
+    flow["sink"] = {"file": {"path": "out.json"}}
+    summary = run_endless(thalweg, flow)
+    rows = events(thalweg, summary["rows_in"])
+    assert summary["late_records"] == 0
+    groups = defaultdict(list)
+    for t, key, value in rows:
+        groups[t // MICROS * MICROS + MICROS, key].append(value)
+    found = [json.loads(line) for line in open(thalweg.folder / "out.json")]
+    assert list(found[0])[:3] == ["window_end", "key", "window_start"]
+    assert {(micros(r["window_end"]), r["key"]): r["c"] for r in found} == groups
+    for r in found:
+        values = groups[micros(r["window_end"]), r["key"]]
+        assert (r["d"], r["f"], r["l"], r["n"]) == (len(set(values)), values[0], values[-1], len(values))
+
+
+def test_windows_are_given_while_the_flow_runs(thalweg):
+    flow = job({"tumbling": "100ms"}, rate="5000/s", out_of_order=0)
+    flow["sink"] = "stdout"
+    thalweg.write("job.yaml", json.dumps(flow))
+    process = subprocess.Popen(thalweg.argv("run", "job.yaml", "-q"), cwd=thalweg.folder, stdout=subprocess.PIPE)
+    line = process.stdout.readline()
+    assert line.startswith(b"key,window_start")
+    start = time.monotonic()
+    assert process.stdout.readline()
+    assert time.monotonic() - start < 2
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+
+def test_a_second_signal_interrupts(thalweg):
+    flow = job({"tumbling": "100ms"}, rate="1000/s")
+    flow["steps"].insert(0, {"busy": {"for": "10s"}})
+    process = thalweg.start(flow)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None, "it waits for what it has taken"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert not (thalweg.folder / "out.csv").exists()
+
+
+@pytest.mark.parametrize("steps, message", [
+    (["distinct"], "distinct needs all rows, and what comes before it never ends"),
+    ([{"sort": ["ts"]}], "sort needs all rows"),
+    ([{"group": {"by": ["key"], "aggregate": {"n": "count"}}}], "group needs all rows"),
+    ([{"window": {"time": "value", "tumbling": "1s"}}], "'value' is no timestamp"),
+    ([{"window": {"time": "ts"}}], "one of tumbling and sliding"),
+    ([{"window": {"time": "ts", "sliding": {"size": "1s", "every": "2s"}}}], "every is more than size"),
+    ([{"window": {"time": "ts", "tumbling": "1s"}}, {"window": {"time": "ts", "tumbling": "1s"}}], "there is a window already"),
+])
+def test_wrong_jobs(thalweg, steps, message):
+    flow = job({"tumbling": "1s"}, rate="100/s")
+    flow["steps"] = steps
+    result = thalweg.run(flow)
+    assert result.exit == 2
+    assert any(message in e for e in result.errors), result
