@@ -5,45 +5,37 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base64.h"
+#include "base/hidden_file.h"
 #include "base/text.h"
 #include "data/utf8.h"
-
-#define NAMES_MAX 10000
 
 struct bad_records {
     bad_policy policy;
     atomic_uint_fast64_t count;
     pthread_mutex_t lock;
-    char *path, *temporary;
+    char *path, *target; /* as given; with links followed */
+    hidden_file hidden;
     FILE *file;
-    bool committed;
 };
 
-/* Beside the target, under a name that nobody has. */
+/* Directly into a device; everything else gets its name in the end. */
 static tw_status dead_letter_open(bad_records *b, const char *path, tw_error *err) {
-    int fd = -1, e = EEXIST;
+    struct stat info;
+    bool there = stat(path, &info) == 0, device = there && S_ISCHR(info.st_mode);
     b->path = strdup(path);
-    if (!b->path) return error_set(err, TW_ERR_MEMORY, "out of memory");
-    for (unsigned i = 0; fd < 0 && e == EEXIST && i < NAMES_MAX; i++) {
-        struct text t = {0};
-        text_printf(&t, "%s.thalweg-%ld-%u", path, (long)getpid(), i);
-        free(b->temporary);
-        b->temporary = text_take(&t);
-        if (!b->temporary) return error_set(err, TW_ERR_MEMORY, "out of memory");
-        fd = open(b->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-        e = errno;
-    }
+    b->target = there ? realpath(path, NULL) : strdup(path);
+    if (!b->path || !b->target) return error_set(err, TW_ERR_MEMORY, "out of memory");
+    int e = 0;
+    if (there && !device && !S_ISREG(info.st_mode)) e = S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    else if (!device) e = hidden_file_open(b->target, false, &b->hidden);
+    int fd = e ? -1 : device ? open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY) : fcntl(b->hidden.fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0 && (b->file = fdopen(fd, "w"))) return TW_OK;
-    if (fd >= 0) {
-        e = errno;
-        close(fd);
-        unlink(b->temporary);
-    }
-    free(b->temporary); /* not ours to remove */
-    b->temporary = NULL;
+    if (!e) e = errno;
+    if (fd >= 0) close(fd);
     return error_io(err, e, "cannot write the dead letters '%s'", path);
 }
 
@@ -52,6 +44,7 @@ tw_status bad_records_create(bad_policy policy, const char *dead_letter_path, ba
     bad_records *b = calloc(1, sizeof *b);
     if (!b) return error_set(err, TW_ERR_MEMORY, "out of memory");
     b->policy = policy;
+    b->hidden.fd = -1;
     pthread_mutex_init(&b->lock, NULL);
     tw_status status = policy == BAD_DEAD_LETTER ? dead_letter_open(b, dead_letter_path, err) : TW_OK;
     if (status != TW_OK) {
@@ -65,9 +58,9 @@ tw_status bad_records_create(bad_policy policy, const char *dead_letter_path, ba
 void bad_records_free(bad_records *b) {
     if (!b) return;
     if (b->file) fclose(b->file);
-    if (b->temporary && !b->committed) unlink(b->temporary);
+    hidden_file_close(&b->hidden);
     free(b->path);
-    free(b->temporary);
+    free(b->target);
     pthread_mutex_destroy(&b->lock);
     free(b);
 }
@@ -77,15 +70,12 @@ bool bad_records_keep_raw(const bad_records *b) { return b->policy == BAD_DEAD_L
 
 tw_status bad_records_commit(bad_records *b, tw_error *err) {
     if (!b->file) return TW_OK;
-    bool failed = ferror(b->file) || fflush(b->file) != 0 || fsync(fileno(b->file)) != 0;
-    int e = errno;
-    if (fclose(b->file) != 0 && !failed) failed = true, e = errno;
+    bool whole = b->hidden.fd >= 0; /* a device has nothing to sync or to publish */
+    int e = ferror(b->file) || fflush(b->file) != 0 || (whole && fsync(b->hidden.fd) != 0) ? errno ? errno : EIO : 0;
+    if (fclose(b->file) != 0 && !e) e = errno;
     b->file = NULL;
-    if (!failed && rename(b->temporary, b->path) == 0) {
-        b->committed = true;
-        return TW_OK;
-    }
-    return error_io(err, failed ? e : errno, "cannot write the dead letters '%s'", b->path);
+    if (!e && whole) e = hidden_file_publish(&b->hidden, b->target, true);
+    return e ? error_io(err, e, "cannot write the dead letters '%s'", b->path) : TW_OK;
 }
 
 /* Straight into the file: a record may be as long as memory. With the lock held. */

@@ -14,19 +14,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/text.h"
+#include "base/hidden_file.h"
 
 #define COPY_BYTES ((size_t)16 << 20)
 #define POLL_MS 100
-#define NAMES_MAX 1000
 
 struct output_file {
     char *path;      /* as given, for messages */
     char *target;    /* links followed */
-    char *hidden;    /* NULL: the file has no name */
     output_mode mode;
     bool named;      /* has a hidden name from the start */
-    int fd;
+    hidden_file file;
     int stream_fd;   /* not -1: a pipe or device, written directly */
     int kept_fd;     /* the file appended to; -1: none */
     uint64_t kept_bytes;
@@ -39,12 +37,6 @@ struct output_file {
 /* ---- folders ---- */
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for an output"); }
-
-char *path_folder(const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) return strdup(".");
-    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-}
 
 tw_status folders_make(const char *folder, made_folders *made, tw_error *err) {
     *made = (made_folders){0};
@@ -146,7 +138,7 @@ tw_status write_stream(int fd, const char *name, const void *bytes, size_t n, co
 }
 
 tw_status output_file_write(output_file *f, const void *bytes, size_t n, uint64_t offset, tw_error *err) {
-    return write_whole(f->fd, f->path, bytes, n, offset, err);
+    return write_whole(f->file.fd, f->path, bytes, n, offset, err);
 }
 
 tw_status output_file_stream(output_file *f, const void *bytes, size_t n, const atomic_bool *cancelled,
@@ -195,42 +187,13 @@ static tw_status look(output_file *f, tw_error *err) {
     return f->mode == OUTPUT_APPEND ? open_kept(f, err) : TW_OK;
 }
 
-/* A name beside the target that nobody has; "FOLDER/.NAME.thalweg-PID-I". NULL: no memory. */
-static char *hidden_name(const output_file *f, unsigned i) {
-    struct text t = {0};
-    const char *slash = strrchr(f->target, '/'), *name = slash ? slash + 1 : f->target;
-    text_append(&t, f->target, (size_t)(name - f->target));
-    text_printf(&t, ".%.200s.thalweg-%ld-%u", name, (long)getpid(), i);
-    return text_take(&t);
-}
-
-static tw_status open_hidden(output_file *f, tw_error *err) {
-    for (unsigned i = 0; i < NAMES_MAX; i++) {
-        f->hidden = hidden_name(f, i);
-        if (!f->hidden) return no_memory(err);
-        f->fd = open(f->hidden, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
-        if (f->fd >= 0) return TW_OK;
-        int e = errno;
-        free(f->hidden);
-        f->hidden = NULL;
-        if (e != EEXIST) return error_io(err, e, "cannot write '%s'", f->path);
-    }
-    return error_io(err, EEXIST, "cannot write '%s'", f->path);
-}
-
 static tw_status open_new(output_file *f, tw_error *err) {
     char *folder = path_folder(f->target);
     if (!folder) return no_memory(err);
     tw_status status = folders_make(folder, &f->made, err);
     if (status == TW_ERR_IO) error_prefix(err, "cannot write '%s'", f->path);
-    if (status == TW_OK && f->named) {
-        status = open_hidden(f, err);
-    } else if (status == TW_OK) {
-        f->fd = access("/proc/self/fd", X_OK) == 0 ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
-        int e = errno;
-        bool without = e == EOPNOTSUPP || e == EISDIR || e == EINVAL || e == ENOENT;
-        if (f->fd < 0) status = without ? open_hidden(f, err) : error_io(err, e, "cannot write '%s'", f->path);
-    }
+    int e = status == TW_OK ? hidden_file_open(f->target, f->named, &f->file) : 0;
+    if (e) status = error_io(err, e, "cannot write '%s'", f->path);
     free(folder);
     return status;
 }
@@ -238,7 +201,7 @@ static tw_status open_new(output_file *f, tw_error *err) {
 tw_status output_file_open(const char *path, unsigned mode, output_file **out, tw_error *err) {
     output_file *f = calloc(1, sizeof *f);
     if (!f) return no_memory(err);
-    f->fd = f->stream_fd = f->kept_fd = -1;
+    f->file.fd = f->stream_fd = f->kept_fd = -1;
     f->mode = (output_mode)(mode & ~OUTPUT_NAMED);
     f->named = mode & OUTPUT_NAMED;
     f->ends_line = true;
@@ -246,7 +209,7 @@ tw_status output_file_open(const char *path, unsigned mode, output_file **out, t
     tw_status status = f->path ? look(f, err) : no_memory(err);
     if (status == TW_OK && f->stream_fd < 0) status = open_new(f, err);
     /* A file system that shares blocks needs no copy at the end. */
-    if (status == TW_OK && f->kept_fd >= 0) f->kept_copied = ioctl(f->fd, FICLONE, f->kept_fd) == 0;
+    if (status == TW_OK && f->kept_fd >= 0) f->kept_copied = ioctl(f->file.fd, FICLONE, f->kept_fd) == 0;
     if (status != TW_OK) {
         output_file_free(f);
         return status;
@@ -261,12 +224,10 @@ bool output_file_is_stream(const output_file *f) { return f->stream_fd >= 0; }
 
 void output_file_free(output_file *f) {
     if (!f) return;
-    if (f->fd >= 0) close(f->fd);
+    hidden_file_close(&f->file);
     if (f->kept_fd >= 0) close(f->kept_fd);
     if (f->stream_fd >= 0) close(f->stream_fd);
-    if (f->hidden) unlink(f->hidden);
     folders_undo(&f->made);
-    free(f->hidden);
     free(f->target);
     free(f->path);
     free(f);
@@ -284,7 +245,7 @@ static tw_status copy_by_hand(output_file *f, uint64_t at, size_t n, tw_error *e
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) status = error_io(err, errno, "cannot read '%s'", f->path);
         else if (done == 0) status = error_set(err, TW_ERR_IO, "'%s' became shorter during the run", f->path);
-        else status = write_whole(f->fd, f->path, bytes, (size_t)done, at, err);
+        else status = write_whole(f->file.fd, f->path, bytes, (size_t)done, at, err);
         if (done > 0) at += (uint64_t)done, n -= (size_t)done;
     }
     free(bytes);
@@ -297,7 +258,7 @@ static tw_status copy_kept(output_file *f, const atomic_bool *cancelled, tw_erro
         if (cancelled && atomic_load(cancelled)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
         size_t n = f->kept_bytes - at < COPY_BYTES ? (size_t)(f->kept_bytes - at) : COPY_BYTES;
         loff_t from = (loff_t)at, to = (loff_t)at;
-        ssize_t done = by_hand ? -1 : copy_file_range(f->kept_fd, &from, f->fd, &to, n, 0);
+        ssize_t done = by_hand ? -1 : copy_file_range(f->kept_fd, &from, f->file.fd, &to, n, 0);
         if (done > 0) {
             at += (uint64_t)done;
             continue;
@@ -320,45 +281,11 @@ tw_status output_file_finish(output_file *f, bool sync, const atomic_bool *cance
             return error_set(err, TW_ERR_IO, "'%s' was changed during the run", f->path);
     }
     if (f->replaces) {
-        (void)!fchown(f->fd, f->old.st_uid, f->old.st_gid); /* only root may, and need not */
-        (void)!fchmod(f->fd, f->old.st_mode & 07777);
+        (void)!fchown(f->file.fd, f->old.st_uid, f->old.st_gid); /* only root may, and need not */
+        (void)!fchmod(f->file.fd, f->old.st_mode & 07777);
     }
-    if (sync && fsync(f->fd) != 0) return error_io(err, errno, "cannot write '%s'", f->path);
+    if (sync && fsync(f->file.fd) != 0) return error_io(err, errno, "cannot write '%s'", f->path);
     return TW_OK;
-}
-
-/* Gives the nameless file a name; errno or 0. */
-static int link_as(const output_file *f, const char *name) {
-    char self[64];
-    snprintf(self, sizeof self, "/proc/self/fd/%d", f->fd);
-    return linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
-}
-
-static int rename_hidden(output_file *f) {
-    if (f->mode == OUTPUT_FAIL) {
-        if (link(f->hidden, f->target) != 0) return errno;
-        unlink(f->hidden);
-    } else if (rename(f->hidden, f->target) != 0) {
-        return errno;
-    }
-    free(f->hidden);
-    f->hidden = NULL;
-    return 0;
-}
-
-static int publish(output_file *f) {
-    if (f->hidden) return rename_hidden(f);
-    int e = f->replaces ? EEXIST : link_as(f, f->target);
-    if (e != EEXIST || f->mode == OUTPUT_FAIL) return e;
-    for (unsigned i = 0; i < NAMES_MAX && e == EEXIST; i++) {
-        free(f->hidden);
-        f->hidden = hidden_name(f, i);
-        e = f->hidden ? link_as(f, f->hidden) : ENOMEM;
-    }
-    if (e == 0) return rename_hidden(f);
-    free(f->hidden); /* not ours */
-    f->hidden = NULL;
-    return e;
 }
 
 static void sync_folder(const output_file *f) {
@@ -373,11 +300,11 @@ static void sync_folder(const output_file *f) {
 
 tw_status output_file_publish(output_file *f, bool sync, tw_error *err) {
     if (f->stream_fd >= 0) return TW_OK;
-    int e = publish(f);
+    int e = hidden_file_publish(&f->file, f->target, f->mode != OUTPUT_FAIL);
     if (e) return error_io(err, e, "cannot write '%s'", f->path);
     folders_forget(&f->made);
     if (sync) sync_folder(f);
-    e = close(f->fd) != 0 && errno != EINTR ? errno : 0; /* where a network file system tells */
-    f->fd = -1;
+    e = close(f->file.fd) != 0 && errno != EINTR ? errno : 0; /* where a network file system tells */
+    f->file.fd = -1;
     return e ? error_io(err, e, "cannot write '%s'", f->path) : TW_OK;
 }

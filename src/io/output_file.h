@@ -1,8 +1,7 @@
 /* output_file.h: a file that appears whole or not at all.
  *
  * Bytes go to a file without a name (O_TMPFILE), which a crash or kill -9 leaves nothing of, and which gets
- * its name when it is published; where the file system has no such files, to a hidden one beside it, which
- * is unlinked unless published. A path that leads to a pipe or a device is written directly.
+ * its name when it is published (base/hidden_file.h). A path that leads to a pipe or a device is written directly.
  *
  * Publishing is a rename: readers see the old file or the new one. Nothing is synced to the disk unless
  * asked for: a crash of the machine (not of the process) soon after may lose it, as with cp or sort -o. */
@@ -47,8 +46,6 @@ tw_status write_whole(int fd, const char *path, const void *bytes, size_t n, uin
 /* To a pipe, a socket or a device, without ever blocking for longer than a moment and without SIGPIPE. */
 tw_status write_stream(int fd, const char *name, const void *bytes, size_t n, const atomic_bool *cancelled,
                        tw_error *err);
-/* The part of a path before its last '/', "." or "/" if that is empty; to be freed. NULL: no memory. */
-char *path_folder(const char *path);
 /* Folders that were made on the way to a path, to be undone in reverse. */
 typedef struct made_folders {
     char *path;    /* the folder; NULL: none was made */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hidden_file.h"
 #include "base/text.h"
 
 #define NAMES_MAX 1000

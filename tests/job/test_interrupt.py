@@ -131,3 +131,44 @@ def test_a_tiny_job_ends_at_once(thalweg):
     }
     seconds = sorted(thalweg.run(job).seconds for _ in range(15))
     assert seconds[7] < 0.05, "median; the benchmark holds it to 10 ms on a quiet machine"
+
+
+def hidden(folder):
+    return sorted(p.name for p in folder.iterdir() if "thalweg" in p.name)
+
+
+def test_kill_leaves_no_dead_letters_under_any_name(thalweg):
+    """Half of the records are bad, and the run is slow: killed in the middle, it must leave what was there."""
+    thalweg.write("in.csv", "a\n" + "1\nx\n" * 100_000)
+    thalweg.write("bad.jsonl", "earlier")
+    job = {"source": {"file": {"path": "in.csv", "columns": {"a": "int64"}}}, "steps": [{"busy": {"for": "1ms"}}],
+           "sink": {"file": {"path": "out.csv"}}, "run": {"on_bad_record": {"dead_letter": "bad.jsonl"}}}
+    process = thalweg.start(job)
+    time.sleep(0.5)
+    names = hidden(thalweg.folder)
+    assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=20)
+    assert not names and not hidden(thalweg.folder)
+    assert thalweg.read("bad.jsonl") == b"earlier" and not (thalweg.folder / "out.csv").exists()
+    job["steps"] = []
+    assert thalweg.ok(job)["bad_records"] == 100_000
+    assert thalweg.read("bad.jsonl").count(b"\n") == 100_000 and not hidden(thalweg.folder)
+
+
+def test_dead_letters_go_to_a_device_and_through_a_link(thalweg):
+    thalweg.write("in.csv", "a\n1\nx\n")
+    job = {"source": {"file": {"path": "in.csv", "columns": {"a": "int64"}}}, "sink": {"discard": {}},
+           "run": {"on_bad_record": {"dead_letter": "/dev/null"}}}
+    assert thalweg.ok(job)["bad_records"] == 1
+    assert not os.path.isfile("/dev/null")
+    thalweg.write("old", "old")
+    os.symlink("old", thalweg.folder / "link")
+    job["run"]["on_bad_record"]["dead_letter"] = "link"
+    thalweg.ok(job)
+    assert (thalweg.folder / "link").is_symlink() and b"data" in thalweg.read("old")
+    for path in ("folder", "missing/bad.jsonl"):
+        (thalweg.folder / "folder").mkdir(exist_ok=True)
+        job["run"]["on_bad_record"]["dead_letter"] = path
+        result = thalweg.run(job)
+        assert result.exit == 1 and "dead letters" in result.stderr + result.stdout, result

@@ -104,7 +104,7 @@ static void test_what_is_not_committed_goes(void **state) {
     fclose(old);
     assert_int_equal(bad_records_create(BAD_DEAD_LETTER, path, &run.bad, NULL), TW_OK);
     assert_int_equal(give(&run, "a", 1, "x", 1, "bad", NULL), TW_OK);
-    assert_int_equal(files(), 2);
+    assert_in_range(files(), 1, 2); /* one has no name, where the file system can do that */
     bad_records_free(run.bad);
     assert_int_equal(files(), 1);
     assert_string_equal(read_file(), "of the run before\n");
@@ -132,9 +132,13 @@ static void test_paths_that_cannot_be(void **state) {
     tw_error err = {0};
     assert_int_equal(bad_records_create(BAD_DEAD_LETTER, "/tmp/no/such/folder/x", &run.bad, &err), TW_ERR_IO);
     assert_non_null(strstr(err.message, "/tmp/no/such/folder/x"));
-    assert_int_equal(bad_records_create(BAD_DEAD_LETTER, folder, &run.bad, &err), TW_OK);
-    assert_int_equal(bad_records_commit(run.bad, &err), TW_ERR_IO); /* a folder is in its place */
+    assert_int_equal(bad_records_create(BAD_DEAD_LETTER, folder, &run.bad, &err), TW_ERR_IO);
+    assert_non_null(strstr(err.message, "directory"));
+    assert_int_equal(bad_records_create(BAD_DEAD_LETTER, "/dev/null", &run.bad, &err), TW_OK);
+    assert_int_equal(give(&run, "a", 1, "x", 1, "bad", NULL), TW_OK);
+    assert_int_equal(bad_records_commit(run.bad, &err), TW_OK);
     bad_records_free(run.bad);
+    assert_int_not_equal(access("/dev/null", W_OK), -1);
     assert_int_equal(files(), 0);
 }
 
