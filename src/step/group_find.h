@@ -127,7 +127,7 @@ static inline __attribute__((always_inline)) bool find_equal(const row_layout *l
 static inline __attribute__((always_inline)) void fetch_buckets(const group_table *t, const uint64_t *hashes, uint32_t n) {
     const bucket *buckets = buckets_of(t);
     uint64_t mask = t->mask;
-    for (uint32_t i = 0; i < n; i++) __builtin_prefetch(&buckets[hashes[i] & mask]);
+    for (uint32_t i = 0; i < n; i++) __builtin_prefetch(&buckets[hashes[i] & mask], 0, 2); /* the second cache has more in flight */
 }
 
 /* What probably is the group of each row; `none` when its bucket does not tell. */
@@ -173,6 +173,17 @@ static inline __attribute__((always_inline)) uint32_t settle_rows(group_table *t
         if (count_offset) ++*(uint64_t *)(void *)(row + count_offset);
     }
     return n;
+}
+
+/* A group for each row, and none of them looked for. Returns how many there was room for. */
+static inline __attribute__((always_inline)) uint32_t make_groups(group_table *t, const group_find *f, key_form form) {
+    for (uint32_t i = 0; i < f->n; i++) {
+        uint8_t *row = new_group(t, form, find_key(f, form, i), f->hashes[i]);
+        if (!row) return i;
+        f->groups[i] = row;
+        if (f->count_offset) ++*(uint64_t *)(void *)(row + f->count_offset);
+    }
+    return f->n;
 }
 
 static inline uint32_t block_rows(const group_find *f, uint32_t block) {

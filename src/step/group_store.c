@@ -7,8 +7,12 @@ enum {
     split_rows = 65536,          /* partitions are merged together up to about this many rows */
     thin_check_groups = 65536,
     thin_groups = 32768,
+    apart_groups = 8192,
+    apart_flushes = 32,
     flush_rows = 8192,
 };
+
+static const double apart_ratio = 0.9; /* of groups to rows, from which on combining in the cache is not worth it */
 
 typedef struct flush_scratch {
     const uint8_t *from[flush_rows];
@@ -128,15 +132,28 @@ static bool is_thin(const group_lane *l) {
     return expected_groups(l->rows_since_flush, groups) * bytes > (double)l->table.bytes_max;
 }
 
+/* How the table is used next, from what it has now. */
+static void choose_mode(group_lane *l) {
+    if (l->flushes_apart) {
+        l->flushes_apart--;
+    } else if (l->table.rows.n >= thin_groups / 2) {
+        l->thin = is_thin(l);
+        bool apart = l->thin && (double)l->table.rows.n > apart_ratio * (double)l->rows_since_flush;
+        l->flushes_apart = apart ? apart_flushes : 0;
+    }
+    l->table.groups_max = l->flushes_apart ? apart_groups : l->thin ? thin_groups : UINT64_MAX;
+}
+
 tw_status group_lane_flush(group_lane *l, tw_error *err) {
     bool was_thin = l->thin;
-    if (l->table.rows.n >= thin_groups / 2) l->thin = is_thin(l);
-    l->table.groups_max = l->thin ? thin_groups : UINT64_MAX;
+    choose_mode(l);
+    bool apart = l->flushes_apart > 0;
     l->rows_since_flush = 0;
     l->checked = false;
     TRY(group_table_flush(&l->table, 0, l->store->exchange, 0, l->scratch, err));
-    if (was_thin && l->thin) group_table_rewind(&l->table);
+    if (was_thin && l->thin && apart == l->table.apart) group_table_rewind(&l->table);
     else group_table_reset(&l->table);
+    l->table.apart = apart;
     return TW_OK;
 }
 

@@ -31,6 +31,7 @@ typedef struct group_lane {
     group_store *store;
     group_table table;
     uint64_t rows_since_flush;
+    uint32_t flushes_apart; /* left, before rows are combined again to see whether it is worth it */
     bool thin;    /* rows hardly ever meet their group again: flush early, stay in the cache */
     bool checked; /* since the last flush, whether it should be */
     struct flush_scratch *scratch;

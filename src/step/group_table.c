@@ -148,6 +148,14 @@ static uint32_t find_each(group_table *t, const group_find *f) {
     }
 }
 
+static uint32_t make_each(group_table *t, const group_find *f) {
+    switch (f->form) {
+    case KEY_WORD: return make_groups(t, f, KEY_WORD);
+    case KEY_VIEW: return make_groups(t, f, KEY_VIEW);
+    default: return make_groups(t, f, KEY_ENCODED);
+    }
+}
+
 /* One group has them all. */
 static uint32_t find_only(group_table *t, const group_find *f) {
     uint8_t *row = group_table_find_or_make(t, f, 0);
@@ -161,8 +169,8 @@ static bool find_groups(group_table *t, group_find *f) {
     t->rows.refusal = TW_ERR_MEMORY;
     if (t->rows.n > t->keeps_one && group_table_bytes(t) >= t->bytes_max) return false;
     if (t->rows.n >= t->groups_max) return false;
-    if (!buckets_reserve(t, &f->n) || !arena_rows_reserve(&t->rows, f->n)) return false;
-    f->n = t->shape->n_keys ? find_each(t, f) : find_only(t, f);
+    if ((!t->apart && !buckets_reserve(t, &f->n)) || !arena_rows_reserve(&t->rows, f->n)) return false;
+    f->n = t->apart ? make_each(t, f) : t->shape->n_keys ? find_each(t, f) : find_only(t, f);
     return f->n > 0;
 }
 

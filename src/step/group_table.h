@@ -34,6 +34,7 @@ typedef struct group_table {
     size_t bytes_max;       /* full when it would take more, */
     uint64_t groups_max;    /* or has so many: then it must be emptied */
     bool keeps_one;         /* a group alone may take more */
+    bool apart;             /* each row becomes a group, equal ones too: no buckets. Set while there are none */
     uint8_t *scratch;       /* GROUP_STEP encoded keys */
     uint8_t **scratch_rows;
     buffer *scratch_heap;

@@ -9,11 +9,12 @@
 
 /* Lanes, exchange and merging with tables of a few kilobytes, and with aggregates that are refused memory in the
  * middle of a step: what was done must not be done again. Keys are int64; aggregates count(*), sum, collect. */
-enum { keys_max = 40000, columns = 3, batch_max = 3000 };
+enum { keys_max = 40000, many_keys = 2000000, columns = 3, batch_max = 3000 };
 
 static uint64_t seed;
 static unsigned refusals_of_100;
 static bool refused_last;
+static unsigned turns_apart, turns_back; /* of lanes that stopped combining rows, and began again */
 static tw_status (*real_add[3])(const aggregate *, aggregate_input *, tw_error *);
 static tw_status (*real_merge[3])(const aggregate *, uint8_t *, const uint8_t *, arena_rows *, tw_error *);
 
@@ -54,9 +55,9 @@ static group_shape *make_shape(void) {
 }
 
 typedef struct totals {
-    uint64_t rows[keys_max];
-    int64_t sums[keys_max], last[keys_max];
-    bool seen[keys_max];
+    uint64_t rows[many_keys];
+    int64_t sums[many_keys];
+    bool seen[many_keys];
 } totals;
 
 /* Values are positions, so that what is collected must ascend. */
@@ -76,7 +77,11 @@ static void add_rows(group_lane *lanes, uint32_t n_lanes, uint32_t n_keys, uint3
                                        {.type = type_of(TYPE_INT64), .rows = n, .values = values}};
         hash_columns(input, 1, n, hashes);
         group_input in = {.columns = input, .hashes = hashes, .n = n, .position = first};
-        MUST(group_lane_add(&lanes[draw_below(&seed, n_lanes)], &in, NULL));
+        group_lane *lane = &lanes[draw_below(&seed, n_lanes)];
+        bool was_apart = lane->table.apart;
+        MUST(group_lane_add(lane, &in, NULL));
+        turns_apart += !was_apart && lane->table.apart;
+        turns_back += was_apart && !lane->table.apart;
     }
 }
 
@@ -87,7 +92,7 @@ static void check_row(const group_store *s, memory *m, const uint8_t *row, buffe
     for (uint32_t i = 0; i < 3; i++)
         MUST(shape->aggregates[i].finish(&shape->aggregates[i], m, &row, 1, heap, &out[i + 1], NULL));
     int64_t key = *(int64_t *)out[0].values;
-    assert_in_range(key, 0, keys_max - 1);
+    assert_in_range(key, 0, many_keys - 1);
     assert_false(want->seen[key]);
     want->seen[key] = true;
     assert_int_equal(*(int64_t *)out[1].values, want->rows[key]);
@@ -141,7 +146,7 @@ static void run_store(uint64_t from_seed, uint32_t n_keys, uint32_t n_rows, size
     MUST(group_store_seal(&s, NULL));
     uint32_t groups = 0, expected = 0;
     for (uint64_t split = 0; split < s.n_splits; split++) groups += read_split(&s, of_results, split, want);
-    for (uint32_t i = 0; i < keys_max; i++) expected += want->rows[i] > 0;
+    for (uint32_t i = 0; i < many_keys; i++) expected += want->rows[i] > 0;
     assert_int_equal(groups, expected);
     group_store_clear(&s);
     spill_free(run.spill);
@@ -163,6 +168,16 @@ static void test_small_tables(void **state) {
     run_store(6, 2000, 600000, 128 << 10, 80 << 10);
     run_store(7, 3, 100000, 64 << 10, 80 << 10);
 }
+/* So many keys that hardly any comes twice while the table is small, and so little room that it stays small. */
+static void test_no_repeats(void **state) {
+    for (uint64_t i = 0; i < 2; i++) {
+        refusals_of_100 = i ? 2 : 0;
+        turns_apart = turns_back = 0;
+        run_store(30 + i, many_keys, 1100000, 24 << 20, i ? 1 << 20 : SIZE_MAX / 2);
+        assert_in_range(turns_apart, 3, 30);
+        assert_in_range(turns_back, 1, 30);
+    }
+}
 static void test_refusals(void **state) {
     for (uint64_t i = 10; i < 20; i++) {
         refusals_of_100 = i % 2 ? 5 : 20;
@@ -174,6 +189,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plenty),
         cmocka_unit_test(test_small_tables),
+        cmocka_unit_test(test_no_repeats),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
