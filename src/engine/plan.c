@@ -52,17 +52,49 @@ memory *plan_memory(plan_builder *b) { return b->plan->memory; }
 const char *plan_step_name(const plan_builder *b) { return b->plan->steps[b->step]->step; }
 bool plan_keeps_raw(const plan_builder *b) { return b->job->run.on_bad_record == JOB_BAD_DEAD_LETTER; }
 
+tw_status plan_add_unknown(stream *s, const char *name, tw_error *err) {
+    char *copy = strdup(name);
+    tw_status status = copy ? push_pointer(&s->unknown, &s->n_unknown, copy, err) : no_memory(err);
+    if (status != TW_OK) free(copy);
+    return status;
+}
+
+static void forget_unknown(stream *s) {
+    for (uint32_t i = 0; i < s->n_unknown; i++) free(s->unknown[i]);
+    free(s->unknown);
+    s->unknown = NULL;
+    s->n_unknown = 0;
+}
+
+static bool is_word_byte(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || (c & 0x80);
+}
+
+/* As a word of its own, in a literal too: rather one look too few than an error that is none. */
+bool plan_mentions_unknown(const stream *s, const char *text) {
+    for (uint32_t i = 0; i < s->n_unknown; i++) {
+        size_t n = strlen(s->unknown[i]);
+        for (const char *at = text; n && (at = strstr(at, s->unknown[i])); at++)
+            if ((at == text || !is_word_byte(at[-1])) && !is_word_byte(at[n])) return true;
+    }
+    return false;
+}
+
 tw_status plan_expression(stream *s, const args *a, const char *name, const arg_item *item, expr **out) {
     plan_builder *b = s->builder;
     const node *n = item ? item->value : args_node(a, name);
+    const char *text = item ? item->text : args_string(a, name);
+    if (plan_mentions_unknown(s, text)) return TW_ERR_JOB;
     tw_error err = {0};
-    tw_status status = expr_compile(item ? item->text : args_string(a, name), s->schema, out, &err);
+    tw_status status = expr_compile(text, s->schema, out, &err);
     if (status != TW_ERR_JOB) return status;
     struct place at = n ? node_place_within(n, err.column ? err.column : 1) : args_place(a, name);
     return error_list_add(b->errors, at, "%s", err.message);
 }
 
 int plan_column(stream *s, const args *a, const char *option_name, const arg_item *item, const char *name) {
+    for (uint32_t i = 0; i < s->n_unknown; i++)
+        if (strcmp(s->unknown[i], name) == 0) return -1;
     int index = schema_find(s->schema, name);
     if (index >= 0) return index;
     struct nearest n = {name};
@@ -260,6 +292,7 @@ tw_status stream_append(stream *s, stream *other, tw_error *err) {
 void stream_free(stream *s) {
     if (!s) return;
     schema_unref(s->schema);
+    forget_unknown(s);
     free(s->open);
     free(s);
 }
@@ -395,16 +428,29 @@ static tw_status build_source(plan_builder *b, const job_part *part, stream **ou
     return cut_with_queue(*out, 0, err); /* the steps that follow are not bound */
 }
 
+static void check_part(plan_builder *b, const void *array, const job_part *part, const char *what);
+
+/* TW_ERR_JOB: s->goes_on says whether the columns after it are known well enough for the steps that follow. */
 static tw_status build_step(stream *s, const job_part *part, tw_error *err) {
     plan_builder *b = s->builder;
+    s->goes_on = false;
     const step_descriptor *d = find(b, b->registry->steps, part, "step");
     if (!d) return TW_ERR_JOB;
     TRY(begin_part(b, part, err));
     int step = b->step;
     args *a;
-    TRY(args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a));
-    tw_status status = d->build(s, a, err);
-    args_free(a);
+    tw_status status = TW_ERR_JOB;
+    if (s->n_unknown && !d->by_name) {
+        check_part(b, b->registry->steps, part, "step");
+    } else {
+        status = args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a);
+        if (status == TW_OK) {
+            status = d->build(s, a, err);
+            args_free(a);
+        }
+        if (status == TW_OK && d->columns == COLUMNS_REPLACED) forget_unknown(s);
+    }
+    s->goes_on |= d->columns == COLUMNS_KEPT;
     b->step = step;
     return status;
 }
@@ -444,8 +490,8 @@ static void check_part(plan_builder *b, const void *array, const job_part *part,
     args_free(a);
 }
 
-/* Source and steps of a flow. After an error the steps that are left are not built: their columns are
- * unknown; their names and options are still checked. */
+/* Source and steps of a flow. After an error the steps that follow are built as far as their columns are
+ * known, for the errors that are in them; of the others names and options are checked. */
 static tw_status build_flow(plan_builder *b, flow_state *f, stream **out, tw_error *err) {
     const job_flow *flow = f->flow;
     flow_state *outer = b->flow;
@@ -462,7 +508,13 @@ static tw_status build_flow(plan_builder *b, flow_state *f, stream **out, tw_err
         status = build_source(b, &flow->source, &s, err);
     }
     uint32_t i = 0;
-    for (; i < flow->n_steps && status == TW_OK; i++) status = build_step(s, &flow->steps[i], err);
+    bool wrong = false;
+    for (bool known = status == TW_OK; i < flow->n_steps && known; i++) {
+        status = build_step(s, &flow->steps[i], err);
+        wrong |= status == TW_ERR_JOB;
+        known = status == TW_OK || (status == TW_ERR_JOB && s->goes_on);
+    }
+    if (wrong && status == TW_OK) status = TW_ERR_JOB;
     for (; i < flow->n_steps && status == TW_ERR_JOB; i++) check_part(b, b->registry->steps, &flow->steps[i], "step");
     b->flow = outer;
     b->step = outer_step;

@@ -18,7 +18,15 @@ typedef struct stream {
     struct pipeline **open;
     uint32_t n_open;
     int64_t window_us;    /* how long the windows are of the window step since the last group; 0: there is none */
+    /* After errors: names of columns that are there, or may be, of a type that nobody knows. What mentions one is
+     * not looked at: what is wrong with it may follow from an error that was told. */
+    char **unknown;
+    uint32_t n_unknown;
+    bool goes_on; /* a build function that failed has left schema and `unknown` as they would be */
 } stream;
+
+/* What becomes of the columns before a step. */
+typedef enum step_columns { COLUMNS_REPLACED, COLUMNS_ADDED, COLUMNS_KEPT } step_columns;
 
 /* A step: the descriptor of its options, and how it extends a stream. Errors in options and
  * expressions are added to the builder's list with their place (plan_error); the function then
@@ -26,6 +34,8 @@ typedef struct stream {
 typedef struct step_descriptor {
     descriptor descriptor; /* must be first */
     tw_status (*build)(stream *s, const args *a, tw_error *err);
+    step_columns columns;
+    bool by_name; /* it knows columns by plan_column and plan_expression alone: so it can be checked after errors */
 } step_descriptor;
 
 typedef struct source_descriptor {
@@ -49,6 +59,10 @@ tw_status plan_expression(stream *s, const args *a, const char *option, const ar
 /* The column's index in the stream's schema, or -1 after adding an error at the item (or, with item
  * NULL, the option) that names the nearest column. A leading '-' is not part of `name`. */
 int plan_column(stream *s, const args *a, const char *option, const arg_item *item, const char *name);
+/* A column of that name is there, of unknown type. */
+tw_status plan_add_unknown(stream *s, const char *name, tw_error *err);
+/* Whether a text (an expression, a name) mentions such a column. */
+bool plan_mentions_unknown(const stream *s, const char *text);
 /* For what is made while planning (rows looked at for their types): outside the run's budget, small. */
 memory *plan_memory(plan_builder *b);
 /* The name of the step, source or sink being built; owned by the plan. */

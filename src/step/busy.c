@@ -142,4 +142,5 @@ const step_descriptor step_busy = {
                    .details = "Idle workers take single rows, so one split of costly rows keeps all of them busy.",
                    .example = "- busy: {for: 20ms}"},
     .build = busy_build,
+    .columns = COLUMNS_KEPT,
 };

@@ -136,4 +136,6 @@ const step_descriptor step_filter = {
                    .shorthand = "condition",
                    .example = "- filter: \"n > 10 and word like 'th%'\""},
     .build = filter_build,
+    .columns = COLUMNS_KEPT,
+    .by_name = true,
 };

@@ -85,8 +85,9 @@ static tw_status parse_aggregate(group_plan *g, stream *s, const arg_item *item,
     expr *e = NULL;
     int from = -1;
     if (kind != AGGREGATE_COUNT_ROWS) {
-        status = expr_compile(argument, s->schema, &e, &wrong);
-        if (status == TW_ERR_JOB)
+        bool unknown = plan_mentions_unknown(s, argument);
+        status = unknown ? TW_ERR_JOB : expr_compile(argument, s->schema, &e, &wrong);
+        if (status == TW_ERR_JOB && !unknown)
             error_list_add(errors, place_in_item(item, argument_at + (wrong.column ? wrong.column : 1)), "%s", wrong.message);
     }
     free(argument);
@@ -298,6 +299,7 @@ const step_descriptor step_group = {
                        "Null is a key of its own. The rows of the result have no order.",
                    .example = "- group: {by: [carrier], aggregate: {n: count, delay: mean(dep_delay)}}"},
     .build = group_build,
+    .by_name = true,
 };
 
 static const option distinct_options[] = {
@@ -312,4 +314,6 @@ const step_descriptor step_distinct = {
                    .details = "Null equals null here. The rows of the result have no order.",
                    .example = "- distinct: [user_id]"},
     .build = distinct_build,
+    .columns = COLUMNS_KEPT,
+    .by_name = true,
 };

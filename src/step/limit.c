@@ -25,4 +25,6 @@ const step_descriptor step_limit = {
                    .details = "After group, distinct and join rows have no order: put a sort before it.",
                    .example = "- limit: 10"},
     .build = limit_build,
+    .columns = COLUMNS_KEPT,
+    .by_name = true,
 };

@@ -214,6 +214,16 @@ static tw_status put_expression(projection *o, stream *s, const args *a, const c
     return TW_OK;
 }
 
+/* The columns as they would be without the errors, for the steps that follow: those with one are of unknown type. */
+static tw_status go_on(projection *o, stream *s, const char *const *wrong, size_t n, tw_error *err) {
+    tw_status status = TW_OK;
+    if (projection_columns(o)) status = projection_finish(o, s, err);
+    else projection_free(o);
+    for (size_t i = 0; i < n && status == TW_OK; i++) status = plan_add_unknown(s, wrong[i], err);
+    s->goes_on = status == TW_OK;
+    return status == TW_OK ? TW_ERR_JOB : status;
+}
+
 /* select and derive: expressions see the columns of the step's input, not each other. */
 static tw_status build_expressions(stream *s, const args *a, bool keep, const char *step, tw_error *err) {
     size_t n;
@@ -223,7 +233,10 @@ static tw_status build_expressions(stream *s, const args *a, bool keep, const ch
     for (uint32_t i = 0; keep && i < s->schema->n; i++) output_copy(&o, s->schema, i, s->schema->fields[i].name);
     tw_status status = TW_OK;
     bool is_list = args_node(a, "columns") && args_node(a, "columns")->kind == NODE_LIST;
-    for (size_t i = 0; i < n; i++) {
+    const char **wrong = calloc(n + 1, sizeof *wrong);
+    size_t n_wrong = 0;
+    if (!wrong) status = error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
+    for (size_t i = 0; i < n && wrong; i++) {
         tw_status one = TW_OK;
         if (is_list) {
             int from = plan_column(s, a, "columns", &items[i], items[i].text);
@@ -232,14 +245,16 @@ static tw_status build_expressions(stream *s, const args *a, bool keep, const ch
         } else {
             one = put_expression(&o, s, a, "columns", &items[i], err);
         }
-        if (one != TW_OK) status = one;
-        if (one != TW_OK && one != TW_ERR_JOB) break;
+        if (one == TW_OK) continue;
+        status = one;
+        if (one != TW_ERR_JOB) break;
+        wrong[n_wrong++] = is_list ? items[i].text : items[i].name;
     }
-    if (status != TW_OK) {
-        projection_free(&o);
-        return status;
-    }
-    return output_finish(&o, s, a, "columns", err);
+    if (status == TW_ERR_JOB) status = go_on(&o, s, wrong, n_wrong, err);
+    else if (status != TW_OK) projection_free(&o);
+    else status = output_finish(&o, s, a, "columns", err);
+    free(wrong);
+    return status;
 }
 
 static tw_status select_build(stream *s, const args *a, tw_error *err) {
@@ -333,6 +348,7 @@ const step_descriptor step_select = {
                    .free_map = true,
                    .example = "- select: {word: lower(word), n: n}"},
     .build = select_build,
+    .by_name = true,
 };
 
 static const option derive_options[] = {
@@ -348,6 +364,8 @@ const step_descriptor step_derive = {
                    .details = "The expressions see the columns of the step's input, not each other.",
                    .example = "- derive: {speed: distance / air_time * 60}"},
     .build = derive_build,
+    .columns = COLUMNS_ADDED,
+    .by_name = true,
 };
 
 static const option rename_options[] = {

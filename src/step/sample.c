@@ -94,4 +94,6 @@ const step_descriptor step_sample = {
                               "seed give the same rows.",
                    .example = "- sample: {fraction: 0.01, seed: 7}"},
     .build = sample_build,
+    .columns = COLUMNS_KEPT,
+    .by_name = true,
 };

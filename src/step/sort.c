@@ -66,4 +66,6 @@ const step_descriptor step_sort = {
                        "may be among the first are kept.",
                    .example = "- sort: [country, -population]"},
     .build = sort_build,
+    .columns = COLUMNS_KEPT,
+    .by_name = true,
 };

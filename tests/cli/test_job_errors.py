@@ -169,3 +169,31 @@ def test_hostile_texts(thalweg, text):
     thalweg.write("job.yaml", text)
     result = thalweg.command("check", "job.yaml", timeout=60)
     assert result.exit == 2 and result.errors, result
+
+
+def test_steps_behind_a_faulty_one_are_checked(thalweg):
+    """Every error that is the user's, and none that follows from another."""
+    thalweg.write("in.csv", "a,b\n1,x\n")
+    thalweg.write("job.yaml", """\
+source: { file: { path: in.csv, columns: { a: int64, b: string } } }
+steps:
+  - filter: nope > 1
+  - derive: { c: a + b, d: a + 1, b2: upper(b) }
+  - filter: c > 3 and d > 2
+  - filter: upper(d) == 'x'
+  - sort: [c, zzz, d]
+  - limit: -1
+  - distinct: [c, nil]
+  - select: { x: c, y: d, z: b2, w: missing }
+  - filter: x > 1 or length(z) > 1
+  - sort: [a, z, -w]
+  - group: { by: [z, x], aggregate: { n: sum(x), m: sum(z) } }
+  - derive: { q: whatever }
+sink: { file: out.csv }
+""")
+    result = thalweg.command("check", "job.yaml")
+    assert result.exit == 2, result
+    found = [(int(line.split(":")[1]), line.split("error: ")[1]) for line in result.errors]
+    assert [line for line, _ in found] == [3, 4, 6, 7, 8, 9, 10, 12, 13], result.stderr
+    for word, (_, message) in zip(["'nope'", "'+'", "'upper'", "'zzz'", "-1", "'nil'", "'missing'", "'a'", "sum takes"], found):
+        assert word in message, message
