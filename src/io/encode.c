@@ -180,3 +180,11 @@ tw_status encoder_append(const encoder *e, const batch *b, byte_buffer *to, tw_e
     if (status != TW_OK) to->size = begin;
     return status;
 }
+
+tw_status encoder_append_row(const encoder *e, const batch *b, uint32_t row, byte_buffer *to, tw_error *err) {
+    TRY(byte_buffer_reserve(to, rows_bound(e, b, row, 1), err));
+    uint8_t *end = to->bytes->data + to->size;
+    TRY(e->class->rows(e, b, row, 1, &end, err));
+    to->size = (size_t)(end - to->bytes->data);
+    return TW_OK;
+}

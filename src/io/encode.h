@@ -46,5 +46,7 @@ size_t encoder_estimate(const encoder *e, const batch *b);
 /* Appends all rows of a batch or, after an error, none. TW_ERR_DATA (with the row's origin): a value
  * that the format cannot hold. */
 tw_status encoder_append(const encoder *e, const batch *b, byte_buffer *to, tw_error *err);
+/* The same for one row. */
+tw_status encoder_append_row(const encoder *e, const batch *b, uint32_t row, byte_buffer *to, tw_error *err);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "io/chunk_writer.h"
 #include "io/connectors.h"
+#include "io/csv_options.h"
 #include "io/output_folder.h"
 
 /* Tasks that give less share a part; the bound doubles every PARTS_DOUBLE parts, to keep them few. */
@@ -250,29 +251,6 @@ static const sink_class file_class = {
 
 static const char *const mode_names[] = {"replace", "append", "fail", NULL};
 
-static tw_status read_byte(error_list *errors, const args *a, const char *name, uint8_t *out) {
-    const char *text = args_given(a, name) ? args_string(a, name) : NULL;
-    if (!text) return TW_OK;
-    if (strcmp(text, "\\t") == 0) text = "\t";
-    bool none = !*text && strcmp(name, "quote") == 0;
-    bool one = *text && !text[1] && (uint8_t)*text < 0x80 && *text != '\n' && *text != '\r';
-    if (!none && !one) return args_error(a, name, errors, "must be one ASCII character, not a line end");
-    *out = (uint8_t)*text;
-    return TW_OK;
-}
-
-static tw_status read_csv_options(error_list *errors, const args *a, encode_options *o) {
-    static const char *const csv_only[] = {"header", "delimiter", "quote"};
-    for (size_t i = 0; i < COUNT_OF(csv_only) && o->kind != FORMAT_CSV; i++)
-        if (args_given(a, csv_only[i]))
-            return args_error(a, csv_only[i], errors, "is for csv, but the format is %s", format_names[o->kind]);
-    o->header = args_bool(a, "header");
-    TRY(read_byte(errors, a, "delimiter", &o->delimiter));
-    TRY(read_byte(errors, a, "quote", &o->quote));
-    if (o->delimiter != o->quote) return TW_OK;
-    return args_error(a, args_given(a, "quote") ? "quote" : "delimiter", errors, "delimiter and quote are the same");
-}
-
 /* What a path's ending says is also said by that of a folder: "out.csv.gz/". */
 static tw_status read_options(error_list *errors, const args *a, file_options *o, tw_error *err) {
     const char *path = args_string(a, "path");
@@ -295,7 +273,7 @@ static tw_status read_options(error_list *errors, const args *a, file_options *o
     o->mode = (output_mode)args_enum(a, "mode");
     o->sync = args_bool(a, "sync");
     free(bare);
-    return read_csv_options(errors, a, &o->encode);
+    return csv_options_read(errors, a, &o->encode);
 }
 
 static tw_status file_build(plan_builder *b, const args *a, schema *s, sink **out, tw_error *err) {

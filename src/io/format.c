@@ -214,7 +214,7 @@ static tw_status read_columns(error_list *errors, const args *a, format *f, tw_e
 
 /* ---- schemas that need no look at data ---- */
 
-static tw_status schema_of_columns(format *f, tw_error *err) {
+tw_status format_schema_of_columns(format *f, tw_error *err) {
     const char **names = malloc(f->n_columns * sizeof *names + 1);
     const type **types = malloc(f->n_columns * sizeof *types + 1);
     tw_status status = names && types ? TW_OK : no_memory(err);
@@ -249,7 +249,7 @@ static tw_status fixed_schema(format *f, tw_error *err) {
         if (!f->n_columns || (f->kind == FORMAT_CSV && f->header)) return TW_OK;
         break;
     }
-    return schema_of_columns(f, err);
+    return format_schema_of_columns(f, err);
 }
 
 tw_status format_from_args(error_list *errors, const args *a, const char *const *paths, size_t n_paths,

@@ -67,6 +67,8 @@ tw_status format_from_args(error_list *errors, const args *a, const char *const 
                            format_kind fallback, format *out, tw_error *err);
 /* Whether a column of that type can be read from this format. */
 bool format_can_read(format_kind kind, const type *t);
+/* Makes the schema of the columns that the job gives, where it is not known: for rows that are yet to come. */
+tw_status format_schema_of_columns(format *f, tw_error *err);
 void format_free(format *f); /* what it holds, not itself */
 /* The kind that a path's ending says, compression endings aside; FORMAT_KINDS: none. */
 format_kind format_of_path(const char *path);
