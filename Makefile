@@ -6,7 +6,7 @@ DESTDIR ?=
 B := build/$(MODE)
 VERSION := 0.1.0
 
-PACKAGES := yaml-0.1 libpcre2-8 libzstd liblz4 libutf8proc libxxhash simdjson libhwy libhwy-contrib
+PACKAGES := yaml-0.1 libpcre2-8 libzstd liblz4 libutf8proc libxxhash simdjson libhwy libhwy-contrib rdkafka
 ISAL_LIBS := -lisal
 
 ifeq ($(MODE),fuzz)

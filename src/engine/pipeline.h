@@ -108,6 +108,9 @@ typedef struct source_class {
      * their beginnings), then TW_END. Called once, perhaps before start; only notes it: takes no long lock,
      * does not call run_wake (the engine does). */
     void (*stop)(source *self);
+    /* Optional: every sink of the run has committed, so what was handed out need not come again: a queue's
+     * consumer says so there. Such a source is freed with the run, not before. */
+    tw_status (*settle)(source *self, tw_error *err);
     /* Optional: one line for explain, and bytes that the source alone may hold per open reader. */
     void (*describe)(const source *self, char *out, size_t capacity);
     void (*free)(source *self);

@@ -67,6 +67,9 @@ bool plan_mentions_unknown(const stream *s, const char *text);
 memory *plan_memory(plan_builder *b);
 /* The name of the step, source or sink being built; owned by the plan. */
 const char *plan_step_name(const plan_builder *b);
+/* The flow that is being built, and the job it is of. */
+const char *plan_flow_name(const plan_builder *b);
+const job *plan_job(const plan_builder *b);
 /* Whether rows that turn bad must carry the record as it came (on_bad_record: dead_letter). */
 bool plan_keeps_raw(const plan_builder *b);
 

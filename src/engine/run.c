@@ -185,6 +185,10 @@ static tw_status commit_all(run *r, tw_error *err) {
         sink *k = r->plan->sinks[i];
         if (k->class->commit) TRY(k->class->commit(k, err));
     }
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
+        source *s = r->plan->pipelines[i]->source;
+        if (s && s->class->settle) TRY(s->class->settle(s, err));
+    }
     return TW_OK;
 }
 

@@ -159,7 +159,7 @@ static const collect_options collect_default = {.parallelism = 2, .memory_bytes 
 static run_figures collect_figures;
 
 /* The rows of `source: {file: {OPTIONS}}`; TW_OK, or what went wrong in *err. */
-static tw_status collect(const char *options, const collect_options *o, tw_error *err) {
+static inline tw_status collect(const char *options, const collect_options *o, tw_error *err) {
     static const step_descriptor *const steps[] = {NULL};
     static const source_descriptor *const sources[] = {&source_file, NULL};
     static const sink_descriptor *const sinks[] = {&collect_sink, NULL};
@@ -232,7 +232,7 @@ static void write_bytes(const char *path, const void *bytes, size_t n) {
     assert_int_equal(fwrite(bytes, 1, n, f), n);
     fclose(f);
 }
-static void write_file(const char *path, const char *content) { write_bytes(path, content, strlen(content)); }
+static inline void write_file(const char *path, const char *content) { write_bytes(path, content, strlen(content)); }
 
 /* Reads with the default settings and expects these rows. */
 #define expect_rows(options, expected)                                                                 \
