@@ -1,6 +1,9 @@
 /* c11_threads.h: librdkafka makes its threads and locks by the C library's thrd_create, mtx_lock and so on, which
  * the thread sanitizer of gcc 12 does not know: it crashes in such a thread. Here they are, as the pthread
  * functions that they are in glibc, for the one program that includes this. */
+#ifndef TESTS_UNIT_IO_C11_THREADS_H
+#define TESTS_UNIT_IO_C11_THREADS_H
+
 #if defined(__SANITIZE_THREAD__)
 #include <errno.h>
 #include <pthread.h>
@@ -60,4 +63,6 @@ int cnd_wait(cnd_t *c, mtx_t *m) { return c11_result(pthread_cond_wait((pthread_
 int cnd_timedwait(cnd_t *c, mtx_t *m, const struct timespec *until) {
     return c11_result(pthread_cond_timedwait((pthread_cond_t *)c, (pthread_mutex_t *)m, until));
 }
+#endif
+
 #endif

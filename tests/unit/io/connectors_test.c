@@ -10,7 +10,8 @@
 #include "io/connectors.h"
 
 static void tables_make_sense(void **state) {
-    const descriptor *all[] = {&sink_file.descriptor, &sink_stdout.descriptor, &sink_discard.descriptor,
+    const descriptor *all[] = {&sink_file.descriptor, &sink_stdout.descriptor, &sink_discard.descriptor, &sink_kafka.descriptor,
+                               &source_kafka.descriptor,
                                &source_generate.descriptor, &source_file.descriptor};
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         tw_error err = {0};

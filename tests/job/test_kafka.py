@@ -1,0 +1,273 @@
+"""The source and the sink `kafka` against a real broker."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import ROOT, SANITIZER_ENV, launcher, read_csv
+from kafka_broker import PARTITIONS, free_port, locked, shared_broker
+
+
+@pytest.fixture(scope="session")
+def one_broker(tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent  # that of all workers
+    with shared_broker(folder / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(one_broker):
+    """One that others may use at the same time."""
+    with locked(one_broker.folder / "tests.lock", fcntl.LOCK_SH):
+        if not one_broker.runs():
+            one_broker.start()
+        yield one_broker
+
+
+@pytest.fixture
+def own_broker(one_broker):
+    """One that may be killed: nobody else uses it meanwhile."""
+    with locked(one_broker.folder / "tests.lock", fcntl.LOCK_EX):
+        if not one_broker.runs():
+            one_broker.start()
+        yield one_broker
+
+
+@pytest.fixture
+def name(request):
+    return f"{request.node.name.translate(str.maketrans('[]', '..'))}-{os.getpid()}"
+
+
+def source(broker, topic, group=None, **options):
+    return {"kafka": {"brokers": broker.address, "topic": topic, "group": group or f"g-{topic}", **options}}
+
+
+def sink(broker, topic, **options):
+    return {"kafka": {"brokers": broker.address, "topic": topic, **options}}
+
+
+@contextlib.contextmanager
+def running(thalweg, job, env=None, **sets):
+    process = thalweg.start(job, env=env, **sets)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def stop(process):
+    """Its summary, after the first SIGTERM."""
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr.decode()
+    summary = json.loads(stdout)
+    assert summary["status"] == "done"
+    return summary
+
+
+def read_all(thalweg, broker, topic, rows, **options):
+    """The first rows of a topic, as CSV."""
+    job = {"source": source(broker, topic, f"reader-{topic}", **options), "steps": [{"limit": rows}],
+           "sink": {"file": {"path": "read.csv"}}}
+    return thalweg.table(job, out="read.csv")
+
+
+COLUMNS = {"n": "int64", "s": "string", "x": "float64", "t": "timestamp", "b": "bool"}
+ROWS = [
+    ("1", "plain", "0.5", "2026-01-31T05:00:00Z", "true"),
+    ("2", "a,b \"quoted\"", None, "1969-12-31T23:59:59.5Z", "false"),
+    (None, "", "-1e+30", None, None),
+    ("-9223372036854775808", "äöü\u20ac", "3", "2026-01-31T05:00:00.000001Z", "true"),
+]
+
+
+def quoted(value):
+    if value is None:
+        return ""
+    return '"' + value.replace('"', '""') + '"' if value == "" or any(c in value for c in ',"') else value
+
+
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_rows_come_back_as_they_were(thalweg, broker, name, format):
+    thalweg.write("in.csv", "n,s,x,t,b\n" + "".join(",".join(map(quoted, row)) + "\n" for row in ROWS))
+    summary = thalweg.ok({"source": {"file": {"path": "in.csv", "columns": COLUMNS}}, "sink": sink(broker, name, format=format, key="s")})
+    assert summary["rows_out"] == len(ROWS)
+    rows = read_all(thalweg, broker, name, len(ROWS), format=format, columns=COLUMNS)
+    assert sorted(rows, key=str) == sorted(ROWS, key=str)
+
+
+def test_lines_and_records_come_back(thalweg, broker, name):
+    lines = [f"line {n} äöü" if n % 7 else "" for n in range(1000)]
+    thalweg.write("in.txt", "".join(f"{line}\n" for line in lines))
+    thalweg.ok({"source": {"file": {"path": "in.txt"}}, "sink": sink(broker, name, format="lines")})
+    assert sorted(r[0] or "" for r in read_all(thalweg, broker, name, 1000, format="lines")) == sorted(lines)
+    thalweg.write("in.dat", b"".join(b"%04d-%03d" % (n, n % 1000) for n in range(1000)))
+    records = {"format": "records", "length": 8, "columns": {"a": [0, 4], "b": [4, 4]}}
+    thalweg.ok({"source": {"file": {"path": "in.dat", **records}}, "sink": sink(broker, name + "-r", format="records")})
+    assert sorted(read_all(thalweg, broker, name + "-r", 1000, **records)) == [(f"{n:04d}", f"-{n:03d}") for n in range(1000)]
+
+
+def test_several_topics_partitions_and_keys(thalweg, broker, name):
+    topics = [f"{name}-a", f"{name}-b"]
+    sent = set()
+    for t, topic in enumerate(topics):
+        for p in range(PARTITIONS):
+            messages = [f"k{t}{p}{n}:{t}-{p}-{n}" for n in range(100)]
+            broker.produce(topic, messages, partition=p, key=":")
+            sent |= {tuple(m.split(":")) for m in messages}
+    out = f"{name}-out"
+    with running(thalweg, {"source": source(broker, topics, name), "sink": sink(broker, out, key="key")}) as process:
+        broker.await_values(out, 600)
+        summary = stop(process)
+    assert summary["rows_in"] == summary["rows_out"] == 600
+    copied = broker.consume(out)
+    assert {(k, v) for _, k, v in copied} == sent and len(copied) == 600
+    # A key has the partition that Java's clients give it.
+    again = f"{name}-java"
+    broker.kcat("-P", "-t", again, "-K", ":", "-X", "partitioner=murmur2_random",
+                stdin="".join(f"{k}:{v}\n" for _, k, v in copied).encode())
+    assert {k: p for p, k, _ in broker.consume(again)} == {k: p for p, k, _ in copied}
+    assert len({p for p, _, _ in copied}) == PARTITIONS
+
+
+def test_start_latest_sees_what_comes_later(thalweg, broker, name):
+    broker.produce(name, ["old"] * 10, partition=0)
+    out = f"{name}-out"
+    with running(thalweg, {"source": source(broker, name, start="latest"), "sink": sink(broker, out)}) as process:
+        end = time.monotonic() + 20
+        while not (values := broker.values(out)):
+            broker.produce(name, ["new"], partition=0)
+            assert time.monotonic() < end
+        stop(process)
+    assert set(values) == {"new"}
+
+
+def test_a_broker_that_is_not_there(thalweg):
+    class Nobody:
+        address = f"127.0.0.1:{free_port()}"
+    result = thalweg.run({"source": source(Nobody, "t"), "sink": {"discard": {}}}, timeout=30)
+    assert result.exit == 1 and result.seconds < 15, result
+    assert len(result.errors) == 1 and f"no broker of {Nobody.address} answers" in result.errors[0], result
+
+
+def test_an_unknown_topic(thalweg, broker, name):
+    result = thalweg.run({"source": source(broker, name), "sink": {"discard": {}}}, timeout=30)
+    assert result.exit == 1 and result.seconds < 10, result
+    assert len(result.errors) == 1 and f"have no topic '{name}'" in result.errors[0], result
+
+
+def test_sigterm_drains_and_the_next_run_goes_on(thalweg, broker, name):
+    broker.produce(name, [f"a{n}" for n in range(1000)])
+    out = f"{name}-out"
+    job = {"source": source(broker, name), "sink": sink(broker, out)}
+    with running(thalweg, job) as process:
+        broker.await_values(out, 1000)
+        assert stop(process)["rows_in"] == 1000
+    broker.produce(name, [f"b{n}" for n in range(500)])
+    with running(thalweg, job) as process:
+        values = broker.await_values(out, 1500)
+        assert stop(process)["rows_in"] == 500
+    assert sorted(values) == sorted([f"a{n}" for n in range(1000)] + [f"b{n}" for n in range(500)])
+
+
+def test_a_killed_run_has_its_partitions_again_within_two_seconds(thalweg, broker, name):
+    broker.produce(name, ["x"] * 100)
+    out = f"{name}-out"
+    job = {"source": source(broker, name), "sink": sink(broker, out)}
+    with running(thalweg, job) as process:
+        broker.await_values(out, 100)
+        process.kill()
+        process.communicate()
+    begin = time.monotonic()
+    with running(thalweg, job) as process:
+        broker.await_values(out, 200)  # nothing was committed
+        assert time.monotonic() - begin < 2
+        stop(process)
+
+
+def test_a_broker_that_is_killed_and_comes_back(thalweg, own_broker, name):
+    broker = own_broker
+    out = f"{name}-out"
+    broker.produce(name, [f"a{n}" for n in range(1000)])
+    with running(thalweg, {"source": source(broker, name), "sink": sink(broker, out)}) as process:
+        broker.await_values(out, 1000)
+        broker.kill()
+        time.sleep(0.5)
+        broker.start()
+        broker.produce(name, [f"b{n}" for n in range(1000)])
+        values = broker.await_values(out, 2000)
+        summary = stop(process)
+    assert summary["rows_in"] == summary["rows_out"] == 2000
+    assert sorted(values) == sorted(f"{run}{n}" for run in "ab" for n in range(1000))
+
+
+def test_a_poison_record(thalweg, broker, name):
+    broker.produce(name, ['{"a": 1}', '{"a": 2}', "poison", '{"a": 4}'], partition=1)
+    job = {"source": source(broker, name, format="json", columns={"a": "int64"}), "sink": {"file": {"path": "out/", "format": "csv"}}}
+    result = thalweg.run(job)
+    assert result.exit == 1 and len(result.errors) == 1, result
+    assert f"{name}/1" in result.errors[0] and "record 3" in result.errors[0], result
+    job["sink"] = sink(broker, f"{name}-out", format="json")
+    job["run"] = {"on_bad_record": {"dead_letter": "dead.jsonl"}}
+    with running(thalweg, job) as process:
+        values = broker.await_values(f"{name}-out", 3)
+        assert stop(process)["bad_records"] == 1
+    assert sorted(values) == ['{"a":1}', '{"a":2}', '{"a":4}']
+    dead = json.loads(thalweg.read("dead.jsonl"))
+    assert (dead["file"], dead["record"], dead["data"]) == (f"{name}/1", 3, "poison")
+
+
+def test_large_messages(thalweg, broker, name):
+    sizes = [5, 40_000, 900_000, 5_000_000]
+    for n, size in enumerate(sizes):
+        thalweg.write(f"in/{n}", bytes([n + 97]) * size)
+    job = {"source": {"file": {"path": "in/*", "format": "binary"}}, "sink": sink(broker, name)}
+    result = thalweg.run(job)
+    assert result.exit == 1 and "message.max.bytes" in result.errors[0], result
+    assert "3" in result.errors[0], "the file is named"
+    summary = thalweg.ok(job, run_on_bad_record="skip")
+    assert (summary["rows_out"], summary["bad_records"]) == (3, 1)
+    job["sink"] = sink(broker, f"{name}-2", options={"message.max.bytes": "6000000"})
+    assert thalweg.ok(job)["rows_out"] == 4
+    copy = {"source": source(broker, f"{name}-2"), "steps": [{"limit": 4}, {"derive": {"n": "length(string(content))"}}],
+            "sink": {"file": {"path": "sizes.csv", "format": "csv"}}}
+    rows = thalweg.table(copy, out="sizes.csv")
+    assert sorted((int(row[2]), set(row[0])) for row in rows) == [(size, {chr(n + 97)}) for n, size in enumerate(sizes)]
+
+
+def test_secrets_are_not_shown(thalweg, broker, name):
+    job = {"source": source(broker, name, options={"sasl.mechanisms": "PLAIN", "security.protocol": "SASL_PLAINTEXT",
+                                                    "sasl.username": "me", "sasl.password": "${SECRET}"}), "sink": {"discard": {}}}
+    thalweg.write("job.yaml", json.dumps(job))
+    env = {"SECRET": "hunter2hunter2"}
+    explained = thalweg.command("explain", "job.yaml", env=env)
+    assert explained.exit == 0, explained
+    result = thalweg.run(job, env=env, timeout=30)
+    assert result.exit == 1 and len(result.errors) == 1, result
+    job["source"]["kafka"]["options"]["security.protocl"] = "${SECRET}"
+    job["source"]["kafka"]["options"]["fetch.wait.max.ms"] = "${SECRET}"
+    wrong = thalweg.run(job, env=env)
+    assert wrong.exit == 2 and len(wrong.errors) == 2, wrong
+    assert "job.yaml:" in wrong.errors[0] and "did you mean 'security.protocol'?" in "".join(wrong.errors), wrong
+    for shown in (explained, result, wrong):
+        assert "hunter2" not in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("build", ["asan"])
+def test_the_unit_tests_against_a_real_broker(broker, build):
+    """They commit epochs and transactions, which no job can ask for one by one."""
+    process = subprocess.run([*launcher(build), str(ROOT / f"build/{build}/tests/unit/io/kafka_test")], capture_output=True,
+                             env={**os.environ, **SANITIZER_ENV, "THALWEG_KAFKA_BROKERS": broker.address}, timeout=120)
+    output = (process.stdout + process.stderr).decode("utf-8", "replace")
+    assert process.returncode == 0 and "PASSED" in output, output[-6000:]
