@@ -13,6 +13,8 @@
 
 _Static_assert(sizeof(mtx_t) == sizeof(pthread_mutex_t) && sizeof(cnd_t) == sizeof(pthread_cond_t), "as in glibc");
 
+#pragma GCC visibility push(default) /* found before the C library's */
+
 typedef struct c11_start {
     thrd_start_t function;
     void *argument;
@@ -63,6 +65,7 @@ int cnd_wait(cnd_t *c, mtx_t *m) { return c11_result(pthread_cond_wait((pthread_
 int cnd_timedwait(cnd_t *c, mtx_t *m, const struct timespec *until) {
     return c11_result(pthread_cond_timedwait((pthread_cond_t *)c, (pthread_mutex_t *)m, until));
 }
+#pragma GCC visibility pop
 #endif
 
 #endif
