@@ -35,6 +35,8 @@ typedef struct kafka_sink {
     run_context *run;
     kafka_client *client;
     rd_kafka_topic_t *handle;
+    int partitions;          /* of the topic */
+    atomic_uint turn;        /* whose it is to get the next batch without keys */
     rd_kafka_queue_t *events;
     size_t queued_bytes_max; /* that librdkafka may hold, about */
     atomic_size_t message_bytes; /* of a message of the last batch */
@@ -275,8 +277,11 @@ static tw_status tell_refused(kafka_sink *k, const rd_kafka_message_t *m, uint32
     return TW_OK;
 }
 
+/* Without keys a batch goes to one partition, which spares librdkafka a choice for each message. */
 static tw_status produce(kafka_sink *k, const kafka_writer *w, const batch *b, tw_error *err) {
     uint64_t bytes = 0;
+    int32_t partition = RD_KAFKA_PARTITION_UA;
+    if (k->key < 0) partition = (int32_t)(atomic_fetch_add(&k->turn, 1) % (unsigned)k->partitions);
     for (uint32_t row = 0, n; row < b->rows; row += n) {
         rd_kafka_message_t messages[MESSAGES_AT_ONCE];
         n = b->rows - row < MESSAGES_AT_ONCE ? b->rows - row : MESSAGES_AT_ONCE;
@@ -287,7 +292,7 @@ static tw_status produce(kafka_sink *k, const kafka_writer *w, const batch *b, t
             if (k->key >= 0) m->key = (void *)(uintptr_t)value_of(&b->columns[k->key], row + i, &m->key_len);
             bytes += m->len + m->key_len;
         }
-        uint32_t taken = (uint32_t)rd_kafka_produce_batch(k->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, messages, (int)n);
+        uint32_t taken = (uint32_t)rd_kafka_produce_batch(k->handle, partition, RD_KAFKA_MSG_F_COPY, messages, (int)n);
         if (taken != n) TRY(tell_refused(k, messages, n, b, row, err));
     }
     atomic_fetch_add_explicit(&k->run->bytes_out, bytes, memory_order_relaxed);
@@ -380,8 +385,8 @@ static tw_status kafka_start(sink *self, run_context *run, uint32_t n_inputs, tw
     TRY(kafka_client_new(conf, RD_KAFKA_PRODUCER, run, on_ready, k, &k->client, err));
     k->events = rd_kafka_queue_get_main(k->client->handle);
     kafka_client_watch(k->client, k->events);
-    int partitions;
-    TRY(kafka_find_topic(k->client, k->topic, k->brokers, &partitions, err));
+    TRY(kafka_find_topic(k->client, k->topic, k->brokers, &k->partitions, err));
+    if (k->partitions < 1) return kafka_error(k->client, err, "topic '%s' has no partitions", k->topic);
     k->handle = rd_kafka_topic_new(k->client->handle, k->topic, NULL);
     if (!k->handle) return kafka_error(k->client, err, "topic '%s'", k->topic);
     return k->transactional ? persist(k, init_step, k, "begin with transactions", err) : TW_OK;
