@@ -6,7 +6,7 @@
 #include "io/decode_internal.h"
 
 /* A message of so many bytes stays where librdkafka has it; copying a smaller one is cheaper than keeping it. */
-#define KEEP_BYTES_MIN (32u << 10)
+#define KEEP_BYTES_MIN (4u << 10)
 /* Bytes past a value may be read (BUFFER_PADDING); within its page they can be. */
 #define PAGE_BYTES 4096u
 /* Batches end before a gap that makes their records' numbers spread further. */
