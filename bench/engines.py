@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 THREADS = 2
-ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark"]
+ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark", "streams"]
 # DuckDB takes four fifths of the memory by itself; threads are set as for the others.
 DUCKDB = "import duckdb,sys;c=duckdb.connect(config={'threads':%d});c.execute('set enable_progress_bar=false');c.execute(open(sys.argv[1]).read())" % THREADS
 
@@ -51,6 +51,8 @@ def available():
     found += [name for name in ("sort", "mawk") if shutil.which(name)]
     if shutil.which("java") and list((BUILD / "peers/spark/lib").glob("python*/site-packages/pyspark")):
         found.append("spark")
+    if shutil.which("javac") and shutil.which("kcat") and (BUILD / "kafka/lib").exists():
+        found.append("streams")
     return found
 
 

@@ -46,16 +46,20 @@ def free_port():
         return s.getsockname()[1]
 
 
-def java(*arguments, heap="512m"):
-    return ["java", "-Xms128m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*", *map(str, arguments)]
+QUICK_TO_START = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+QUICK_TO_WORK = ["-Xms1g", "-Xmx1g", "-XX:+UseG1GC"]
+
+
+def java(*arguments, settings=QUICK_TO_START):
+    return ["java", *settings, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*", *map(str, arguments)]
 
 
 class Broker:
     """A broker whose state lies in a folder that several processes know."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings=QUICK_TO_START):
         self.folder = Path(folder)
+        self.settings = settings
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state = self.folder / "broker.json"
 
@@ -79,7 +83,7 @@ class Broker:
                                 self.folder / "server.properties"), check=True, capture_output=True, timeout=60)
             self.state.write_text(json.dumps({"port": port}))
         log = open(self.folder / "broker.log", "ab")
-        process = subprocess.Popen(java("kafka.Kafka", self.folder / "server.properties"), stdout=log, stderr=log,
+        process = subprocess.Popen(java("kafka.Kafka", self.folder / "server.properties", settings=self.settings), stdout=log, stderr=log,
                                    stdin=subprocess.DEVNULL, start_new_session=True)
         self.state.write_text(json.dumps({"port": self.port, "pid": process.pid}))
         self.process = process
