@@ -198,16 +198,15 @@ static shape next_shape(const exchange *x, const partition *p, uint32_t row_heap
     return (shape){(uint32_t)rows, for_heap > row_heap ? for_heap : row_heap, false};
 }
 
-/* A block for the row at `at` of the order: the spare, or a new one, or NULL. */
-static row_block *block_for(appending *a, const shape *shape_wanted, uint32_t row_heap) {
+/* The spare, if it has room for the row. */
+static row_block *take_spare(appending *a, uint32_t row_heap) {
     row_block *b = a->spare;
+    if (!b || (b->heap ? b->heap->size : 0) < row_heap) return NULL;
     a->spare = NULL;
-    if (b && (b->heap ? b->heap->size : 0) >= row_heap) return b;
-    row_block_free(b);
-    return row_block_try(a->x->m, a->x->l, shape_wanted->rows, shape_wanted->heap_bytes);
+    return b;
 }
 
-typedef enum reserving { RESERVED, NO_SEGMENT, NO_MEMORY } reserving;
+typedef enum reserving { RESERVED, NO_SEGMENT, NO_BLOCK } reserving;
 
 /* With the partition's lock held: places for rows [*at, end) until something is missing. */
 static reserving reserve_some(appending *a, partition *p, uint32_t *at, uint32_t end, shape *missing) {
@@ -223,8 +222,8 @@ static reserving reserve_some(appending *a, partition *p, uint32_t *at, uint32_t
         }
         uint32_t row_heap = x->l->has_heap ? a->sizes[*at] : 0;
         *missing = next_shape(x, p, row_heap);
-        row_block *b = block_for(a, missing, row_heap);
-        if (!b) return NO_MEMORY;
+        row_block *b = take_spare(a, row_heap);
+        if (!b) return NO_BLOCK;
         if (missing->own) {
             partition_add_full(p, b);
             reserve_in(a, p, b, 1, row_heap);
@@ -249,6 +248,11 @@ static tw_status append_partition(appending *a, uint32_t i, tw_error *err) {
         reserving result = reserve_some(a, p, &at, end, &missing);
         pthread_mutex_unlock(&p->lock);
         if (result == RESERVED) break;
+        if (result == NO_BLOCK) {
+            row_block_free(a->spare);
+            a->spare = row_block_try(a->x->m, a->x->l, missing.rows, missing.heap_bytes);
+            if (a->spare) continue;
+        }
         write_reserved(a);
         if (result == NO_SEGMENT) continue;
         TRY(row_block_new(a->x->m, MEMORY_STATE, a->x->l, missing.rows, missing.heap_bytes, &a->spare, err));
