@@ -31,6 +31,8 @@
 #include "data/batch.h"
 #include "engine/spill.h"
 
+struct saved_part; /* engine/checkpoint.h */
+
 /* Nothing now: the engine parks the lane until run_wake is called. Only where a contract allows it. */
 #define STATUS_WAIT ((tw_status)100)
 
@@ -111,6 +113,13 @@ typedef struct source_class {
     /* Optional: every sink of the run has committed, so what was handed out need not come again: a queue's
      * consumer says so there. Such a source is freed with the run, not before. */
     tw_status (*settle)(source *self, tw_error *err);
+    /* Optional, endless sources: an epoch ends with the splits opened so far (no `open` is running). `save` says
+     * how to go on from there; `load`, before start, does so; `committed`: all effects of what was before the
+     * last cut are durable. */
+    void (*cut)(source *self);
+    tw_status (*save)(source *self, struct saved_part *to, tw_error *err);
+    tw_status (*load)(source *self, const struct saved_part *from, tw_error *err);
+    tw_status (*committed)(source *self, tw_error *err);
     /* Optional: one line for explain, and bytes that the source alone may hold per open reader. */
     void (*describe)(const source *self, char *out, size_t capacity);
     void (*free)(source *self);
@@ -198,6 +207,14 @@ typedef struct sink_class {
     /* Optional, endless flows: what `to` says holds now: all rows before are pushed, none of a later epoch is.
      * Rows of later times may be pushed meanwhile. Called once at a time, to[i] never falls. */
     tw_status (*advance)(sink *self, mark to, tw_error *err);
+    /* Optional, endless flows, after an `advance` to a new epoch: what must not be forgotten of the epochs before.
+     * `load` comes after start and before any open. */
+    tw_status (*save)(sink *self, struct saved_part *to, tw_error *err);
+    tw_status (*load)(sink *self, const struct saved_part *from, tw_error *err);
+    /* Optional: what the saved state depends on, as text: another one can't be loaded. */
+    void (*shape)(const sink *self, char *out, size_t capacity);
+    /* Optional, external sinks of endless flows: what was saved last is durable: make visible what belongs to it. */
+    tw_status (*publish)(sink *self, tw_error *err);
     /* The lane is done: flush what the writer holds. Several writers are closed at once. Frees it
      * when it returns TW_OK. Writers are dropped instead, and end_input and finish not called, when all
      * that would read from the sink have ended before. */

@@ -97,6 +97,7 @@ static void init_locks(run *r) {
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->done, &monotonic);
+    pthread_cond_init(&r->epochs_moved, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
 
@@ -122,7 +123,9 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     if (status == TW_OK) status = bad_records_create(options->bad_policy, options->dead_letter, &c->bad, err);
     if (status == TW_OK) status = connect_parts(r, err);
     if (status == TW_OK) status = start_sinks(r, err);
+    if (status == TW_OK) status = epochs_load(r, err);
     if (status == TW_OK) status = start_workers(r, err);
+    if (status == TW_OK) status = epochs_start(r, err);
     if (status != TW_OK) {
         run_free(r);
         return status;
@@ -154,16 +157,19 @@ void run_cancel(run *r) {
     if (!r->failed && r->threads_left) r->cancelled = true;
     atomic_store(&r->stop, true);
     run_rouse(r, UINT32_MAX);
+    epochs_moved(r);
     pthread_mutex_unlock(&r->lock);
 }
 
 void run_stop(run *r) {
     pthread_mutex_lock(&r->lock);
-    for (uint32_t i = 0; i < r->plan->n_pipelines && !r->stopping; i++) {
+    for (uint32_t i = 0; i < r->plan->n_pipelines && !r->stopping; i++) { /* those who never end */
         source *s = r->plan->pipelines[i]->source;
         if (s && s->endless) s->class->stop(s);
     }
     r->stopping = true;
+    r->holding = r->options.checkpoint_folder != NULL;
+    epochs_moved(r);
     pthread_mutex_unlock(&r->lock);
     run_wake_lanes(r);
 }
@@ -193,6 +199,7 @@ static tw_status commit_all(run *r, tw_error *err) {
 }
 
 tw_status run_result(run *r, tw_error *err) {
+    epochs_join(r);
     if (!r->failed && r->cancelled) return error_set(err, TW_ERR_CANCELLED, "interrupted");
     if (!r->failed && !r->committed) {
         r->status = commit_all(r, &r->error);
@@ -254,6 +261,7 @@ void run_free(run *r) {
     if (r->n_threads) {
         run_cancel(r);
         for (uint32_t i = 0; i < r->n_threads; i++) pthread_join(r->threads[i], NULL);
+        epochs_join(r);
     }
     plan *p = r->plan;
     for (uint32_t i = 0; r->pipelines && i < p->n_pipelines; i++) {
@@ -263,6 +271,8 @@ void run_free(run *r) {
         drop_lanes(r, &r->pipelines[i].delayed);
         frontier_free(&r->pipelines[i].frontier);
     }
+    for (uint32_t i = 0; r->pipelines && i < p->n_pipelines; i++) free(r->pipelines[i].id);
+    for (uint32_t i = 0; r->sinks && i < p->n_sinks; i++) free(r->sinks[i].id);
     plan_drop_parts(p); /* their buffers belong to the run's memory */
     bad_records_free(r->context.bad);
     spill_free(r->context.spill);
@@ -273,6 +283,7 @@ void run_free(run *r) {
     free(r->sinks);
     free(r->reads);
     pthread_cond_destroy(&r->done);
+    pthread_cond_destroy(&r->epochs_moved);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }

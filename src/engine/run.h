@@ -16,6 +16,8 @@ typedef struct run_options {
     const char *spill;     /* folder or NULL */
     bad_policy bad_policy;
     const char *dead_letter;
+    const char *checkpoint_folder; /* NULL: none */
+    uint64_t checkpoint_every_us;  /* 0: 10 s */
 } run_options;
 
 typedef struct run_progress {

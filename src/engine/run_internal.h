@@ -26,6 +26,7 @@ typedef struct sink_state {
     sink_gate gate;         /* unwanted: all who would read it have ended */
     bool advancing;         /* somebody tells it about a mark */
     mark told;
+    char *id;               /* in checkpoints */
 } sink_state;
 
 typedef struct pipeline_state {
@@ -44,6 +45,8 @@ typedef struct pipeline_state {
     lane *runnable, *parked;
     lane *delayed;          /* to be run again at their resume_ns */
     frontier frontier;      /* of an endless flow */
+    uint32_t epoch;         /* of splits to be opened, if its source is one from outside */
+    char *id;               /* of that source, in checkpoints */
     bool opening;           /* a lane opens a split of a source without a known number of splits */
     uint64_t dry_at;        /* the wake count at which open() had nothing; UINT64_MAX: not dry */
     uint64_t started_ns;
@@ -71,6 +74,15 @@ struct run {
     bool cancelled, failed, committed;
     bool stopping;          /* endless sources were told to end */
     bool has_live;
+    /* Epochs of endless flows: epochs.c. */
+    pthread_t epochs_thread;
+    bool has_epochs;
+    pthread_cond_t epochs_moved; /* something that the epochs' thread waits for */
+    uint32_t epoch;         /* the one that has begun last */
+    struct checkpoint *saving; /* of the epochs before it; NULL: not now */
+    uint64_t checkpoint_number; /* the last */
+    bool holding;           /* stopping: sources that have ended wait for the last checkpoint */
+    bool suspended;         /* that is done: nothing is flushed, what was saved is what goes on */
     tw_error error;
     tw_status status;
     uint32_t ended;         /* pipelines */
@@ -81,6 +93,17 @@ struct run {
 void run_rouse(run *r, uint32_t n);
 /* A worker thread's function; the argument is the run. */
 void *run_worker(void *run);
+/* Whether a pipeline's source is an endless one from outside, with epochs of its own. */
+static inline bool is_root(const pipeline_state *p) { return p->pipeline->endless && !p->pipeline->feeder; }
+/* epochs.c: starts its thread, if the plan is endless; loads the newest checkpoint before. */
+tw_status epochs_load(run *r, tw_error *err);
+tw_status epochs_start(run *r, tw_error *err);
+void epochs_join(run *r); /* after the workers were told to end */
+/* With the lock held: somebody may wait for this change. */
+void epochs_moved(run *r);
+/* A source is cut; a sink has been told of a new epoch. Without the lock. */
+tw_status epochs_save_source(run *r, pipeline_state *p, tw_error *err);
+tw_status epochs_save_sink(run *r, sink_state *k, tw_error *err);
 /* run_context.wake. */
 void run_wake_lanes(void *run);
 /* The first failure is told; what follows from stopping is not. With the lock held. */

@@ -22,6 +22,7 @@ void run_fail(run *r, tw_status status, const tw_error *err) {
     }
     atomic_store(&r->stop, true);
     run_rouse(r, UINT32_MAX);
+    epochs_moved(r);
 }
 
 void run_rouse(run *r, uint32_t n) {
@@ -67,7 +68,7 @@ void run_wake_lanes(void *engine) {
 
 /* ---- pieces ---- */
 
-typedef enum piece { NOTHING, SKIP, START, RESUME, OPEN, CLOSE, END } piece;
+typedef enum piece { NOTHING, SKIP, START, CUT, RESUME, OPEN, CLOSE, END } piece;
 
 /* Whether its rows are of no use any more. */
 static bool is_satisfied(const pipeline_state *p) {
@@ -75,9 +76,13 @@ static bool is_satisfied(const pipeline_state *p) {
     return atomic_load(&p->sink->gate.unwanted) || (k->class->satisfied && k->class->satisfied(k));
 }
 
-static bool may_end(const pipeline_state *p) { return !p->closing && !p->lanes && !p->sink->advancing; }
+static bool may_end(const run *r, const pipeline_state *p) {
+    if (r->holding && !r->suspended && is_root(p)) return false;
+    return !p->closing && !p->lanes && !p->sink->advancing && !p->opening;
+}
 
 static piece piece_of(run *r, pipeline_state *p) {
+    if (p->epoch < r->epoch && is_root(p) && !p->opening && p->phase >= PHASE_RUNNING && p->phase < PHASE_ENDED) return CUT;
     switch (p->phase) {
     case PHASE_WAITING:
         if (is_satisfied(p)) return SKIP;
@@ -88,7 +93,7 @@ static piece piece_of(run *r, pipeline_state *p) {
     case PHASE_DRAINING: break;
     case PHASE_CLOSING:
         if (p->idle) return CLOSE;
-        return may_end(p) ? END : NOTHING;
+        return may_end(r, p) ? END : NOTHING;
     default: return NOTHING;
     }
     if (p->runnable) return RESUME;
@@ -102,7 +107,7 @@ static piece piece_of(run *r, pipeline_state *p) {
         return p->dry_at == atomic_load(&r->wakes) ? NOTHING : OPEN;
     }
     if (p->busy) return NOTHING;
-    return p->idle ? CLOSE : may_end(p) ? END : NOTHING;
+    return p->idle ? CLOSE : may_end(r, p) ? END : NOTHING;
 }
 
 /* Lets go of the lock to do a piece. */
@@ -143,13 +148,17 @@ static void tell_sink(run *r, sink_state *k) {
         leave(r);
         tw_error err = {0};
         tw_status status = k->sink->class->advance ? k->sink->class->advance(k->sink, to, &err) : TW_OK;
+        bool new_epoch = to.epoch != atomic_load(&k->gate.epoch);
+        if (status == TW_OK && new_epoch) status = epochs_save_sink(r, k, &err);
         pthread_mutex_lock(&r->lock);
         k->advancing = false;
         if (status != TW_OK) {
             run_fail(r, status, &err);
             return;
         }
-        if (atomic_exchange(&k->gate.epoch, to.epoch) == to.epoch) continue;
+        if (!new_epoch) continue;
+        atomic_store(&k->gate.epoch, to.epoch);
+        epochs_moved(r);
         atomic_fetch_add(&r->wakes, 1);
         for (uint32_t i = 0; i < r->plan->n_pipelines; i++)
             if (r->pipelines[i].sink == k) unpark(r, &r->pipelines[i]);
@@ -262,9 +271,29 @@ static void end_pipeline(run *r, pipeline_state *p) {
     }
     k->finished |= last;
     p->phase = PHASE_ENDED;
+    epochs_moved(r);
     r->ended++;
     tell_waiting(r, p, last);
     tell_sink(r, k);
+}
+
+/* Between two openings: what is opened from now on belongs to the new epoch. */
+static void cut_source(run *r, pipeline_state *p) {
+    p->opening = true;
+    uint32_t epoch = r->epoch;
+    leave(r);
+    tw_error err = {0};
+    tw_status status = epochs_save_source(r, p, &err);
+    pthread_mutex_lock(&r->lock);
+    p->opening = false;
+    if (status != TW_OK) {
+        run_fail(r, status, &err);
+        return;
+    }
+    p->epoch = epoch;
+    frontier_cut(&p->frontier, epoch);
+    epochs_moved(r);
+    tell_sink(r, p->sink);
 }
 
 static void close_lane(run *r, pipeline_state *p) {
@@ -344,6 +373,7 @@ static void open_split(run *r, pipeline_state *p, lane *l) {
     switch (outcome) {
     case LANE_OPENED:
         if (counted) p->next_split++;
+        if (is_root(p)) l->order.epoch = l->reader->after.epoch = p->epoch;
         if (p->pipeline->endless) {
             tw_status status = frontier_open(&p->frontier, l->order.split, l->reader->after, &err);
             if (status != TW_OK) {
@@ -357,6 +387,7 @@ static void open_split(run *r, pipeline_state *p, lane *l) {
     case LANE_NO_SPLIT:
         rest(p, l);
         if (p->phase == PHASE_RUNNING) p->phase = PHASE_DRAINING;
+        epochs_moved(r);
         return;
     case LANE_WAITS:
         rest(p, l);
@@ -414,6 +445,7 @@ static bool work_on(run *r, pipeline_state *p) {
     switch (piece_of(r, p)) {
     case NOTHING: return false;
     case START: start_pipeline(r, p); break;
+    case CUT: cut_source(r, p); break;
     case RESUME: resume(r, p); break;
     case OPEN: begin_split(r, p); break;
     case CLOSE: close_lane(r, p); break;
@@ -462,6 +494,7 @@ static void end_run(run *r) {
     r->end_ns = clock_ns();
     r->end_cpu_ns = clock_process_cpu_ns();
     pthread_cond_broadcast(&r->done);
+    epochs_moved(r);
 }
 
 void *run_worker(void *argument) {

@@ -19,7 +19,8 @@ enum {
 };
 
 struct spill {
-    char *folder;
+    char *folder; /* or the name of the file */
+    bool named;
     const spill_calls *calls;
     pthread_mutex_t lock; /* for opening */
     atomic_int file;      /* -1 before the first append */
@@ -64,7 +65,7 @@ void spill_free(spill *s) {
 uint64_t spill_bytes(const spill *s) { return atomic_load(&s->written); }
 
 static tw_status folder_error(const spill *s, int error, tw_error *err) {
-    return error_io(err, error, "spill folder %s", s->folder);
+    return error_io(err, error, "%s %s", s->named ? "checkpoint file" : "spill folder", s->folder);
 }
 
 /* A file without a name, or one whose name is gone before anything is in it. */
@@ -96,6 +97,27 @@ static tw_status spill_open(spill *s, tw_error *err) {
     pthread_mutex_unlock(&s->lock);
     return status;
 }
+
+tw_status spill_create_named(const char *path, bool exists, spill **out, tw_error *err) {
+    spill *s;
+    TRY(spill_create(path, &s, err));
+    s->named = true;
+    int file = open(path, exists ? O_RDONLY | O_CLOEXEC : O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    if (file < 0) {
+        tw_status status = folder_error(s, errno, err);
+        spill_free(s);
+        return status;
+    }
+    atomic_store(&s->file, file);
+    *out = s;
+    return TW_OK;
+}
+
+tw_status spill_sync(spill *s, tw_error *err) {
+    return fdatasync(atomic_load(&s->file)) == 0 ? TW_OK : folder_error(s, errno, err);
+}
+
+uint64_t spill_end(const spill *s) { return atomic_load(&s->end); }
 
 /* ---- calls that may be interrupted, cut short, or fail for a moment ---- */
 
@@ -275,8 +297,8 @@ tw_status spill_write_block(spill *s, const row_layout *l, const row_block *b, f
 /* ---- reading ---- */
 
 static tw_status damaged(const spill *s, tw_error *err) {
-    return error_set(err, TW_ERR_DATA, "spill folder %s: what was written there came back damaged",
-                     s->folder);
+    return error_set(err, TW_ERR_DATA, "%s %s: what was written there came back damaged",
+                     s->named ? "checkpoint file" : "spill folder", s->folder);
 }
 
 static uint64_t frame_checksum(frame_header h, const row_block *b) {
@@ -316,6 +338,30 @@ tw_status spill_read_block(spill *s, memory *m, memory_use use, const row_layout
         row_block_free(*out);
         *out = NULL;
     }
+    return status;
+}
+
+tw_status spill_check_frame(spill *s, frame_place place, tw_error *err) {
+    frame_header h;
+    transfer t = {.to = (uint8_t *)&h, .bytes = sizeof h, .offset = place.offset};
+    if (place.bytes < sizeof h) return damaged(s, err);
+    TRY(transfer_all(s, t, err));
+    uint8_t *scratch = malloc(scratch_bytes);
+    if (!scratch) return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
+    frame_header zeroed = h;
+    zeroed.checksum = 0;
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, &zeroed, sizeof zeroed);
+    tw_status status = h.magic == FRAME_MAGIC ? TW_OK : damaged(s, err);
+    for (uint64_t done = sizeof h; done < place.bytes && status == TW_OK;) {
+        size_t some = place.bytes - done < scratch_bytes ? (size_t)(place.bytes - done) : scratch_bytes;
+        status = transfer_all(s, (transfer){.to = scratch, .bytes = some, .offset = place.offset + done}, err);
+        if (status == TW_OK) XXH3_64bits_update(&state, scratch, some);
+        done += some;
+    }
+    free(scratch);
+    if (status == TW_OK && XXH3_64bits_digest(&state) != h.checksum) status = damaged(s, err);
     return status;
 }
 

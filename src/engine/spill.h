@@ -20,6 +20,12 @@ tw_status spill_create(const char *folder, spill **out, tw_error *err);
 void spill_free(spill *s);
 uint64_t spill_bytes(const spill *s); /* written in all, for the summary */
 
+/* The same over a file with a name, which stays: for checkpoints. It must not be there yet, or (`exists`) it
+ * is only read. */
+tw_status spill_create_named(const char *path, bool exists, spill **out, tw_error *err);
+tw_status spill_sync(spill *s, tw_error *err); /* what was written is on the disk */
+uint64_t spill_end(const spill *s);            /* where the next frame would begin */
+
 /* One frame of a block's rows and heap. A full disk is TW_ERR_IO naming the folder. */
 tw_status spill_write_block(spill *s, const row_layout *l, const row_block *b, frame_place *out,
                             tw_error *err);
@@ -30,6 +36,8 @@ tw_status spill_write_blocks(spill *s, const row_layout *l, const row_block *con
  * checksum is TW_ERR_DATA. TW_ERR_MEMORY leaves it there to be read later. */
 tw_status spill_read_block(spill *s, memory *m, memory_use use, const row_layout *l, frame_place place,
                            row_block **out, tw_error *err);
+/* Whether a frame is what was written, whatever its rows are. */
+tw_status spill_check_frame(spill *s, frame_place place, tw_error *err);
 /* Says that a frame will not be read again; its disk space is given back (hole punching). */
 void spill_forget(spill *s, frame_place place);
 
