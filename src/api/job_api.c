@@ -125,6 +125,8 @@ static void choose_options(tw_job *j) {
                       : r->on_bad_record == JOB_BAD_DEAD_LETTER ? BAD_DEAD_LETTER
                                                                 : BAD_FAIL,
         .dead_letter = r->dead_letter,
+        .checkpoint_folder = r->checkpoint_folder,
+        .checkpoint_every_us = r->checkpoint_every_us,
     };
 }
 

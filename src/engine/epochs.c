@@ -56,7 +56,7 @@ static void sink_shape(const sink *k, char *out) {
 
 static void source_shape(const source *s, char *out) {
     out[0] = 0;
-    if (s->class->describe) s->class->describe(s, out, SHAPE_MAX);
+    if (s->class->shape) s->class->shape(s, out, SHAPE_MAX);
 }
 
 /* ---- saving ---- */

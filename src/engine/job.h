@@ -41,6 +41,8 @@ typedef struct job_run {
     const char *spill;
     job_bad_records on_bad_record;
     const char *dead_letter;
+    const char *checkpoint_folder;
+    uint64_t checkpoint_every_us;
     job_workers *workers;
     uint32_t n_workers;
 } job_run;

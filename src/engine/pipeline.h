@@ -117,6 +117,7 @@ typedef struct source_class {
      * how to go on from there; `load`, before start, does so; `committed`: all effects of what was before the
      * last cut are durable. */
     void (*cut)(source *self);
+    void (*shape)(const source *self, char *out, size_t capacity); /* what the state depends on, as text */
     tw_status (*save)(source *self, struct saved_part *to, tw_error *err);
     tw_status (*load)(source *self, const struct saved_part *from, tw_error *err);
     tw_status (*committed)(source *self, tw_error *err);

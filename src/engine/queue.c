@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/checkpoint.h"
 #include "engine/sequencer.h"
 
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
@@ -189,6 +190,27 @@ static tw_status queue_advance(sink *self, mark to, tw_error *err) {
     return TW_OK;
 }
 
+/* Rows that are in the list belong to epochs before, and have left it when this one has passed what follows. */
+static tw_status queue_save(sink *self, saved_part *to, tw_error *err) {
+    queue *q = of_sink(self);
+    pthread_mutex_lock(&q->lock);
+    uint64_t rows = q->rows_passed;
+    tw_status status = q->options.stamp_save ? q->options.stamp_save(q->options.context, to, err) : TW_OK;
+    pthread_mutex_unlock(&q->lock);
+    return status == TW_OK ? part_put_int(to, "rows", (int64_t)rows, err) : status;
+}
+
+static tw_status queue_load(sink *self, const saved_part *from, tw_error *err) {
+    queue *q = of_sink(self);
+    q->rows_passed = (uint64_t)part_get_int(from, "rows", 0);
+    return q->options.stamp_load ? q->options.stamp_load(q->options.context, from, &q->last.watermark, err) : TW_OK;
+}
+
+static void queue_shape(const sink *self, char *out, size_t capacity) {
+    const queue *q = of_sink((sink *)self);
+    if (q->options.stamp_shape) q->options.stamp_shape(q->options.context, out, capacity);
+}
+
 static tw_status queue_end_input(sink *self, uint32_t input, uint64_t n_splits, tw_error *err) {
     return sequencer_end_input(of_sink(self)->order, input, n_splits, err);
 }
@@ -330,6 +352,9 @@ static const sink_class queue_sink_class = {
     .push_failure = queue_push_failure,
     .end_split = queue_end_split,
     .advance = queue_advance,
+    .save = queue_save,
+    .load = queue_load,
+    .shape = queue_shape,
     .ready = queue_ready,
     .satisfied = queue_satisfied,
     .close = queue_close,

@@ -17,6 +17,9 @@ typedef struct queue_options {
     queue_stamp stamp;    /* makes the watermarks of what follows; NULL: they are those of what comes */
     void *context;        /* of stamp; taken over when there is stamp_free */
     void (*stamp_free)(void *context); /* with the queue; may be NULL */
+    tw_status (*stamp_save)(void *context, struct saved_part *to, tw_error *err); /* with an epoch; may be NULL */
+    tw_status (*stamp_load)(void *context, const struct saved_part *from, int64_t *watermark, tw_error *err);
+    void (*stamp_shape)(const void *context, char *out, size_t capacity);
     void (*stamp_needs)(void *context, bool *needed); /* columns that stamp looks at; may be NULL */
 } queue_options;
 

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "data/generate.h"
+#include "engine/checkpoint.h"
 #include "engine/poller.h"
 #include "io/connectors.h"
 
@@ -28,10 +29,13 @@ typedef struct generate_source {
     atomic_bool stopped;
     uint64_t start_ns;        /* the rest is for the rate */
     uint64_t released;        /* rows that have left */
+    uint64_t resumed;         /* of them, before this run */
+    uint64_t cut_released, cut_chunk, cut_taken; /* as of the last cut */
     int timer;                /* -1: none */
     watch_id watch;
     struct generate_reader *cursor; /* kinds of bytes: where the chunk at hand is cut */
     char shown[SHOWN_MAX];    /* for explain */
+    char *options;            /* kind and all of its options, as text */
 } generate_source;
 
 typedef struct generate_reader {
@@ -42,6 +46,7 @@ typedef struct generate_reader {
     buffer *bytes;         /* of a chunk; NULL: between chunks */
     size_t size;
     size_t position[2];    /* of each column's slices */
+    uint64_t taken;        /* rows given of the chunk at hand */
     uint64_t record;       /* number of the next row, from 1; 0: not known */
     generate_slice *slices;
     batch *ready;          /* with a rate: the only batch of the split */
@@ -123,6 +128,7 @@ static tw_status make_chunk(generate_reader *r, tw_error *err) {
 static void end_chunk(generate_reader *r) {
     buffer_unref(r->bytes);
     r->bytes = NULL;
+    r->taken = 0;
     r->chunk++;
 }
 
@@ -179,6 +185,7 @@ static tw_status next_slices(generate_reader *r, uint32_t most, batch **out, tw_
         }
         if (rows) {
             if (r->record) r->record += rows;
+            r->taken += rows;
             count(r->from, (uint32_t)rows, 0);
             return TW_OK;
         }
@@ -250,11 +257,11 @@ static tw_status wait_until(generate_source *g, uint64_t due_ns, tw_error *err) 
 /* How many rows may leave now; 0 with STATUS_WAIT, and a timer for the next. */
 static tw_status rows_due(generate_source *g, uint64_t *out, tw_error *err) {
     uint64_t now = clock_ns();
-    double due = (double)(now - g->start_ns) * 1e-9 * g->rate + 1;
+    double due = (double)(now - g->start_ns) * 1e-9 * g->rate + 1 + (double)g->resumed;
     *out = due > (double)g->released ? (uint64_t)due - g->released : 0;
     if (*out > g->batch_rows) *out = g->batch_rows;
     if (*out) return TW_OK;
-    return wait_until(g, g->start_ns + (uint64_t)((double)g->released / g->rate * 1e9) + 1, err);
+    return wait_until(g, g->start_ns + (uint64_t)((double)(g->released - g->resumed) / g->rate * 1e9) + 1, err);
 }
 
 /* The rows that are due, as a split of their own. */
@@ -292,6 +299,36 @@ static tw_status generate_open(source *self, uint64_t split, reader **out, tw_er
     return TW_OK;
 }
 
+/* ---- going on after a stop: made with a rate, row by row ---- */
+
+static void generate_cut(source *self) {
+    generate_source *g = of(self);
+    g->cut_released = g->released;
+    if (!g->cursor) return;
+    g->cut_chunk = g->cursor->chunk;
+    g->cut_taken = g->cursor->taken;
+}
+
+static tw_status generate_save(source *self, saved_part *to, tw_error *err) {
+    generate_source *g = of(self);
+    TRY(part_put_int(to, "rows", (int64_t)g->cut_released, err));
+    TRY(part_put_int(to, "chunk", (int64_t)g->cut_chunk, err));
+    return part_put_int(to, "chunk_rows", (int64_t)g->cut_taken, err);
+}
+
+static tw_status generate_load(source *self, const saved_part *from, tw_error *err) {
+    generate_source *g = of(self);
+    g->released = g->resumed = (uint64_t)part_get_int(from, "rows", 0);
+    g->cut_chunk = (uint64_t)part_get_int(from, "chunk", 0);
+    g->cut_taken = (uint64_t)part_get_int(from, "chunk_rows", 0);
+    return TW_OK;
+}
+
+static void generate_shape(const source *self, char *out, size_t capacity) {
+    const generate_source *g = (const generate_source *)self;
+    snprintf(out, capacity, "generate %s", g->options);
+}
+
 static void generate_stop(source *self) { atomic_store(&of(self)->stopped, true); }
 
 /* ---- the source ---- */
@@ -313,6 +350,16 @@ static tw_status start_clock(generate_source *g, tw_error *err) {
     if (!g->in_bytes) return TW_OK;
     TRY(reader_new(g, 0, true, &g->cursor, err));
     g->cursor->chunk_end = generate_chunks(g->generate);
+    g->cursor->chunk = g->cut_chunk;
+    for (uint64_t skipped = 0; skipped < g->cut_taken;) {
+        batch *b;
+        uint64_t left = g->cut_taken - skipped;
+        TRY(next_slices(g->cursor, left < g->batch_rows ? (uint32_t)left : g->batch_rows, &b, err));
+        skipped += b->rows;
+        batch_unref(b);
+    }
+    atomic_store(&g->run->rows_in, 0);
+    atomic_store(&g->run->bytes_in, 0);
     return TW_OK;
 }
 
@@ -351,6 +398,7 @@ static void generate_source_free(source *self) {
     if (g->cursor) generate_reader_free(&g->cursor->reader);
     generate_free(g->generate);
     schema_unref(g->schema);
+    free(g->options);
     free(g->needed);
     free(g);
 }
@@ -360,6 +408,10 @@ static const source_class generate_class = {
     .open = generate_open,
     .prune = generate_prune,
     .stop = generate_stop,
+    .cut = generate_cut,
+    .shape = generate_shape,
+    .save = generate_save,
+    .load = generate_load,
     .describe = generate_describe,
     .free = generate_source_free,
 };
@@ -453,6 +505,18 @@ static tw_status make_schema(generate_source *g, tw_error *err) {
     return status;
 }
 
+static char *print_options(const generate_options *o) {
+    struct text t = {0};
+    text_append_string(&t, o->kind->name);
+    for (size_t i = 0; i < o->kind->option_count; i++) {
+        const generate_option *option = &o->kind->options[i];
+        text_printf(&t, ", %s ", option->name);
+        if (option->type == GENERATE_NUMBER) text_printf(&t, "%.17g", o->values[i].number);
+        else text_printf(&t, "%lld", (long long)o->values[i].integer);
+    }
+    return text_take(&t);
+}
+
 static tw_status make_source(generate_source *g, error_list *errors, const args *a, tw_error *err) {
     generate_options o;
     TRY(generate_options_default(kind_names[args_enum(a, "kind")], &o, err));
@@ -461,6 +525,8 @@ static tw_status make_source(generate_source *g, error_list *errors, const args 
     g->source.endless = g->rate > 0 && !args_given(a, "rows") && !args_given(a, "bytes");
     tw_error wrong;
     tw_status status = g->source.endless ? generate_options_endless(&o, &wrong) : TW_OK;
+    g->options = print_options(&o);
+    if (!g->options) return no_memory(err);
     if (status == TW_OK) status = generate_create(&o, &g->generate, &wrong);
     if (status == TW_ERR_JOB) return args_error(a, "kind", errors, "%s", wrong.message);
     if (status != TW_OK) return error_set(err, status, "%s", wrong.message);

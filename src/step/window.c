@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/bad_records.h"
+#include "engine/checkpoint.h"
 #include "engine/queue.h"
 #include "step/projection.h"
 
@@ -60,6 +61,36 @@ static int64_t stamp(void *context, const batch *b, uint32_t partition, int64_t 
     int64_t after = less(greatest_time(&b->columns[c->time]), c->lateness);
     if (after > *own) c->watermarks[at] = after;
     return c->watermarks[at] < *others ? c->watermarks[at] : *others;
+}
+
+/* The k-th partition's watermark, for those that were seen. */
+static tw_status clock_save(void *context, saved_part *to, tw_error *err) {
+    const window_clock *c = context;
+    for (uint32_t i = 0; i < c->n; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "watermark %u", i);
+        if (c->watermarks[i] != WATERMARK_END) TRY(part_put_int(to, key, c->watermarks[i], err));
+    }
+    return part_put_int(to, "partitions", c->n, err);
+}
+
+static tw_status clock_load(void *context, const saved_part *from, int64_t *watermark, tw_error *err) {
+    window_clock *c = context;
+    int64_t n = part_get_int(from, "partitions", 0), least = WATERMARK_END;
+    for (uint32_t i = 0; i < n; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "watermark %u", i);
+        if (!part_get(from, key)) continue;
+        if (place_of(c, i) != i) return error_set(err, TW_ERR_MEMORY, "out of memory for window");
+        c->watermarks[i] = part_get_int(from, key, WATERMARK_NONE);
+        if (c->watermarks[i] < least) least = c->watermarks[i];
+    }
+    *watermark = least == WATERMARK_END ? WATERMARK_NONE : least;
+    return TW_OK;
+}
+
+static void clock_shape(const void *context, char *out, size_t capacity) {
+    snprintf(out, capacity, "lateness %.6g s", (double)((const window_clock *)context)->lateness * 1e-6);
 }
 
 static void clock_needs(void *context, bool *needed) { needed[((window_clock *)context)->time] = true; }
@@ -344,7 +375,8 @@ static tw_status put_clock(stream *s, uint32_t time, int64_t lateness, tw_error 
     c->time = time;
     c->lateness = lateness;
     queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = stamp, .context = c,
-                             .stamp_free = clock_free, .stamp_needs = clock_needs};
+                             .stamp_free = clock_free, .stamp_save = clock_save, .stamp_load = clock_load,
+                             .stamp_shape = clock_shape, .stamp_needs = clock_needs};
     return stream_queue(s, options, err);
 }
 
