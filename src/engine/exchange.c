@@ -323,6 +323,51 @@ void exchange_give_back(exchange *x, uint32_t i, row_block *b) {
     pthread_mutex_unlock(&p->lock);
 }
 
+/* ---- showing ---- */
+
+/* What is in memory is shown under the lock, so that it is not moved to disk meanwhile; `frames` are those that were on
+ * disk by then, for the caller to free. */
+static tw_status show_blocks(partition *p, exchange_visit visit, void *context, frame **frames, uint32_t *n_frames, tw_error *err) {
+    const row_block *some[frame_blocks_max];
+    tw_status status = TW_OK;
+    uint32_t n = 0;
+    pthread_mutex_lock(&p->lock);
+    while (p->spilling) pthread_cond_wait(&p->spilled, &p->lock);
+    *n_frames = p->n_frames;
+    *frames = malloc((p->n_frames + 1) * sizeof **frames);
+    if (!*frames) status = error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
+    else if (p->n_frames) memcpy(*frames, p->frames, p->n_frames * sizeof **frames);
+    if (p->open && p->open->n) some[n++] = p->open;
+    for (const row_block *b = p->full; b && status == TW_OK; b = b->next) {
+        if (b->n) some[n++] = b;
+        if (n < frame_blocks_max) continue;
+        status = visit(context, some, n, err);
+        n = 0;
+    }
+    if (n && status == TW_OK) status = visit(context, some, n, err);
+    pthread_mutex_unlock(&p->lock);
+    return status;
+}
+
+tw_status exchange_each(exchange *x, exchange_visit visit, void *context, tw_error *err) {
+    tw_status status = TW_OK;
+    for (uint32_t i = 0; i < x->n && status == TW_OK; i++) {
+        frame *frames = NULL;
+        uint32_t n = 0;
+        status = show_blocks(&x->partitions[i], visit, context, &frames, &n, err);
+        for (uint32_t k = 0; k < n && status == TW_OK; k++) {
+            row_block *b;
+            status = spill_read_block(x->s, x->m, MEMORY_STATE, x->l, frames[k].place, &b, err);
+            if (status != TW_OK) break;
+            const row_block *one = b;
+            status = visit(context, &one, 1, err);
+            row_block_free(b);
+        }
+        free(frames);
+    }
+    return status;
+}
+
 static tw_status repartition_block(exchange *into, const row_block *b, exchange_route route,
                                    void *context, tw_error *err) {
     enum { some_rows = 4096 };

@@ -47,6 +47,10 @@ tw_status exchange_take(exchange *x, uint32_t partition, row_block **out, tw_err
 /* Puts an unfinished block back. */
 void exchange_give_back(exchange *x, uint32_t partition, row_block *b);
 
+/* Shows all blocks, those on disk read back, and changes nothing; some at a time. Nobody may append meanwhile. */
+typedef tw_status (*exchange_visit)(void *context, const row_block *const *blocks, uint32_t n, tw_error *err);
+tw_status exchange_each(exchange *x, exchange_visit visit, void *context, tw_error *err);
+
 /* Chooses a partition of the new exchange for each row. */
 typedef void (*exchange_route)(void *context, const uint8_t *const *rows, uint32_t n, uint32_t *to);
 /* Takes all blocks of a partition and appends their rows to `into` (same layout), block by block. */

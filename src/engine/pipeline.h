@@ -239,6 +239,7 @@ struct sink {
     const char *name;
     int step;            /* index for statistics; set by the builder */
     bool endless;        /* what feeds it never ends; set by the builder */
+    const char *endless_wrong; /* why that cannot be; NULL: it can */
     bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */
     size_t state_bytes_min; /* memory it cannot do without, for explain */
     bool may_spill;

@@ -470,6 +470,7 @@ static tw_status build_sink(stream *s, const job_part *part, tw_error *err) {
     TRY(status);
     TRY(add_sink(b, k, err));
     close_into(s, k);
+    if (k->endless && k->endless_wrong) return error_list_add(b->errors, b->at, "%s", k->endless_wrong);
     return TW_OK;
 }
 

@@ -88,7 +88,7 @@ static piece piece_of(run *r, pipeline_state *p) {
         if (is_satisfied(p)) return SKIP;
         return p->n_awaited ? NOTHING : START;
     case PHASE_RUNNING:
-        if (!p->opening && is_satisfied(p)) p->phase = PHASE_DRAINING;
+        if (!p->opening && (is_satisfied(p) || (r->suspended && p->pipeline->endless))) p->phase = PHASE_DRAINING;
         break;
     case PHASE_DRAINING: break;
     case PHASE_CLOSING:

@@ -7,13 +7,16 @@
 #include <unistd.h>
 
 #include "io/chunk_writer.h"
+#include "engine/checkpoint.h"
 #include "io/connectors.h"
+#include "io/growing_folder.h"
 #include "io/csv_options.h"
 #include "io/output_folder.h"
 
 /* Tasks that give less share a part; the bound doubles every PARTS_DOUBLE parts, to keep them few. */
 #define PART_BYTES_MIN ((uint64_t)1 << 20)
 #define PARTS_DOUBLE 1024
+#define GROWING_PART_BYTES_MAX ((uint64_t)256 << 20)
 
 typedef struct file_options {
     char *path;
@@ -35,8 +38,10 @@ typedef struct file_sink {
     file_options options;
     encoder *encoder;
     chunk_target target;
-    output_file *file;     /* one of the two */
+    output_file *file;     /* one of the three */
     output_folder *folder;
+    growing_folder *growing; /* of an endless flow */
+    uint32_t epoch, prepared; /* parts of epochs before are complete, those below `prepared` */
     char ending[32];       /* of parts */
     buffer *start;         /* what every file begins with; NULL: nothing */
     size_t start_bytes;
@@ -62,7 +67,7 @@ static void part_release(part *p) {
 
 static tw_status write_bytes(file_sink *f, const part *p, const void *bytes, size_t n, uint64_t offset, tw_error *err) {
     atomic_fetch_add(&f->target.run->bytes_out, n);
-    if (f->folder) return write_whole(p->fd, f->options.path, bytes, n, offset, err);
+    if (!f->file) return write_whole(p->fd, f->options.path, bytes, n, offset, err);
     if (output_file_is_stream(f->file)) return output_file_stream(f->file, bytes, n, f->target.run->cancelled, err);
     return output_file_write(f->file, bytes, n, offset, err);
 }
@@ -77,6 +82,8 @@ static tw_status part_new(file_sink *f, tw_error *err) {
     bool start = f->start != NULL;
     if (f->folder) {
         status = output_folder_add(f->folder, f->ending, &p->fd, err);
+    } else if (f->growing) {
+        status = growing_folder_add(f->growing, f->ending, &p->fd, err);
     } else if (!output_file_is_stream(f->file)) {
         p->size = output_file_kept_bytes(f->file);
         start &= p->size == 0;
@@ -100,6 +107,7 @@ static tw_status part_new(file_sink *f, tw_error *err) {
 /* Whether the chunk begins another part: at the end of a task that gave enough. */
 static bool begins_part(const file_sink *f, const chunk *c) {
     if (!f->part) return true;
+    if (f->growing) return f->part->size >= GROWING_PART_BYTES_MAX;
     if (!f->folder || (c->input == f->part_input && c->split == f->part_split)) return false;
     uint32_t doublings = output_folder_parts(f->folder) / PARTS_DOUBLE;
     return f->part->size >= PART_BYTES_MIN << (doublings < 30 ? doublings : 30);
@@ -151,7 +159,8 @@ static tw_status file_start(sink *self, run_context *run, uint32_t n_inputs, tw_
     file_sink *f = of(self);
     const file_options *o = &f->options;
     f->target = (chunk_target){.run = run, .encoder = f->encoder, .compression = o->compression};
-    if (o->folder) TRY(output_folder_open(o->path, o->mode, &f->folder, err));
+    if (o->folder && self->endless) TRY(growing_folder_open(o->path, o->mode, &f->growing, err));
+    else if (o->folder) TRY(output_folder_open(o->path, o->mode, &f->folder, err));
     else TRY(output_file_open(o->path, o->mode, &f->file, err));
     TRY(chunk_file_start(&f->target, &f->start, &f->start_bytes, false, err));
     sequencer_callbacks callbacks = {.place = place, .work = work, .drop = drop, .context = f};
@@ -193,6 +202,11 @@ static tw_status file_close(sink_writer *w, tw_error *err) {
 
 static tw_status file_finish(sink *self, tw_error *err) {
     file_sink *f = of(self);
+    if (f->growing) {
+        part_release(f->part);
+        f->part = NULL;
+        return growing_folder_prepare(f->growing, f->options.sync, &f->prepared, err);
+    }
     if (!f->part) { /* no rows still make the file */
         buffer_unref(f->start);
         f->start = NULL;
@@ -206,8 +220,38 @@ static tw_status file_finish(sink *self, tw_error *err) {
 
 static tw_status file_commit(sink *self, tw_error *err) {
     file_sink *f = of(self);
+    if (f->growing) return growing_folder_publish(f->growing, err);
     if (f->folder) return output_folder_publish(f->folder, f->options.sync, err);
     return output_file_publish(f->file, f->options.sync, err);
+}
+
+/* ---- endless flows: parts end with their epoch ---- */
+
+static tw_status file_advance(sink *self, mark to, tw_error *err) {
+    file_sink *f = of(self);
+    if (!f->growing || to.epoch == f->epoch) return TW_OK;
+    f->epoch = to.epoch;
+    part_release(f->part);
+    f->part = NULL;
+    return growing_folder_prepare(f->growing, true, &f->prepared, err);
+}
+
+static tw_status file_save(sink *self, saved_part *to, tw_error *err) {
+    return part_put_int(to, "parts", of(self)->prepared, err);
+}
+
+static tw_status file_load(sink *self, const saved_part *from, tw_error *err) {
+    file_sink *f = of(self);
+    return f->growing ? growing_folder_resume(f->growing, (uint32_t)part_get_int(from, "parts", 0), err) : TW_OK;
+}
+
+static tw_status file_publish(sink *self, tw_error *err) {
+    file_sink *f = of(self);
+    return f->growing ? growing_folder_publish(f->growing, err) : TW_OK;
+}
+
+static void file_shape(const sink *self, char *out, size_t capacity) {
+    snprintf(out, capacity, "%s", ((const file_sink *)self)->options.path);
 }
 
 static void file_needs(sink *self, bool *needed) { encoder_needs(of(self)->encoder, needed); }
@@ -225,6 +269,7 @@ static void file_free(sink *self) {
     part_release(f->part);
     output_file_free(f->file);
     output_folder_free(f->folder);
+    growing_folder_free(f->growing);
     buffer_unref(f->start);
     encoder_free(f->encoder);
     free(f->options.path);
@@ -240,6 +285,11 @@ static const sink_class file_class = {
     .close = file_close,
     .drop = file_drop,
     .end_input = file_end_input,
+    .advance = file_advance,
+    .save = file_save,
+    .load = file_load,
+    .publish = file_publish,
+    .shape = file_shape,
     .finish = file_finish,
     .commit = file_commit,
     .needs = file_needs,
@@ -294,6 +344,7 @@ static tw_status file_build(plan_builder *b, const args *a, schema *s, sink **ou
     }
     static const char *const endings[] = {"", ".gz", ".zst", ".lz4"};
     snprintf(f->ending, sizeof f->ending, "%s%s", encoder_ending(f->encoder), endings[f->options.compression]);
+    if (!f->options.folder) f->sink.endless_wrong = "a file sink of an endless flow takes a path that ends in '/'";
     *out = &f->sink;
     return TW_OK;
 }
@@ -317,7 +368,8 @@ const sink_descriptor sink_file = {
                    .options = file_options_table,
                    .n_options = COUNT_OF(file_options_table),
                    .shorthand = "path",
-                   .details = "The output appears when the run is done, whole, or not at all. An ending .gz, .zst or "
+                   .details = "The output appears when the run is done, whole, or not at all; an endless flow fills a "
+                              "folder, whose parts appear whole, at each checkpoint or every ten seconds. An ending .gz, .zst or "
                               ".lz4 compresses it. Missing folders are made. lines writes the column 'line' or the "
                               "only one there is, records the columns one after the other, binary the column "
                               "'content', edges 'from', 'to' and 'weight', libsvm 'label' and the features.",

@@ -457,6 +457,12 @@ static const struct {
     {"last", AGGREGATE_LAST},   {"quantile", AGGREGATE_QUANTILE},             {"collect", AGGREGATE_COLLECT},
 };
 
+const char *aggregate_name(aggregate_kind kind) {
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (functions[i].kind == kind) return functions[i].name;
+    return kind == AGGREGATE_COUNT_ROWS ? "count" : "first row";
+}
+
 static tw_status at_byte(tw_error *err, size_t at, tw_status status) {
     if (err) err->column = at + 1;
     return status;

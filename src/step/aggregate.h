@@ -64,6 +64,7 @@ struct aggregate {
 /* Fills in types, sizes and functions for `kind` over `input`. TW_ERR_JOB with a message when the type
  * does not suit. */
 tw_status aggregate_init(aggregate *a, aggregate_kind kind, const type *input, tw_error *err);
+const char *aggregate_name(aggregate_kind kind);
 /* "count", "sum(price)", "quantile(x, 0.99)" -> kind, the text of the argument (allocated, "" if none),
  * fraction. `column_in_text` (from 1) of an error in err->column. */
 tw_status aggregate_parse(const char *text, aggregate_kind *kind, char **argument, uint32_t *argument_at,

@@ -175,14 +175,39 @@ static tw_status instance_plan_new(group_plan *g, const char *step, instance_pla
     return status;
 }
 
+/* "by key int64; n count, s sum(float64)". */
+static char *shape_text(const group_plan *g) {
+    struct text t = {0};
+    text_append_string(&t, "by");
+    for (int i = 0, k = 0; i < (int)g->n && k < (int)g->n_keys; i++) {
+        if (i == g->start_at || i == g->end_at) continue;
+        char type[64];
+        text_printf(&t, "%s %s %s", k++ ? "," : "", g->names[i], type_name(g->types[i], type, sizeof type));
+    }
+    for (uint32_t i = 0; i < g->n_aggregates; i++) {
+        const aggregate *a = &g->aggregates[i];
+        char type[64] = "";
+        if (a->input) type_name(a->input, type, sizeof type);
+        text_printf(&t, "%s %s %s(%s)", i ? "," : ";", a->name, aggregate_name(a->kind), type);
+        if (a->kind == AGGREGATE_QUANTILE) text_printf(&t, " %.17g", a->fraction);
+    }
+    return text_take(&t);
+}
+
 static tw_status break_into_panes(group_plan *g, stream *s, const char *step, uint32_t end_column, int64_t size_us, schema *out,
                                   tw_error *err) {
     instance_plan *p = NULL;
     sink *k;
     source *from;
-    TRY(instance_plan_new(g, step, &p, err));
+    char *shape = shape_text(g);
+    if (!shape) return no_memory(err);
+    tw_status status = instance_plan_new(g, step, &p, err);
+    if (status != TW_OK) {
+        free(shape);
+        return status;
+    }
     panes_options options = {.name = step, .end_column = end_column, .start_at = (uint32_t)g->start_at,
-                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .out = out,
+                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .out = out, .shape = shape,
                              .make = make_instance, .context = p, .free = instance_plan_free};
     TRY(panes_create(&options, &k, &from, err));
     s->window_us = 0;

@@ -304,6 +304,30 @@ static tw_status pair_source_open(source *self, uint64_t split, reader **out, tw
 }
 static void pair_free_source(source *self) { state_release(STATE_OF(pair_source, self)); }
 
+/* ---- going on after a stop ---- */
+
+static group_store *store_at(group_state *g, uint32_t i) { return i == 0 ? &g->groups : &g->pairs[i - 1].store; }
+
+tw_status group_state_save(sink *k, struct saved_part *to, int64_t tag, tw_error *err) {
+    group_state *g = STATE_OF(sink, k);
+    for (uint32_t i = 0; i <= g->n_pairs; i++)
+        TRY(group_store_save(store_at(g, i), to, tag * GROUP_STORES_MAX + i, err));
+    return TW_OK;
+}
+
+tw_status group_writer_save(sink_writer *writer, struct saved_part *to, int64_t tag, tw_error *err) {
+    group_writer *w = (group_writer *)writer;
+    for (uint32_t i = 0; i < w->n_lanes; i++)
+        TRY(group_lane_save(&w->lanes[i], to, tag * GROUP_STORES_MAX + (w->has_groups ? i : i + 1), err));
+    return TW_OK;
+}
+
+tw_status group_state_load(sink *k, const struct saved_part *from, uint32_t frame, uint32_t store, tw_error *err) {
+    group_state *g = STATE_OF(sink, k);
+    if (store > g->n_pairs) return error_set(err, TW_ERR_DATA, "a checkpoint holds more than %s has", k->name);
+    return group_store_load(store_at(g, store), from, frame, err);
+}
+
 /* ---- planning ---- */
 
 static const sink_class group_sink_class = {

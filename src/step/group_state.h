@@ -25,4 +25,17 @@ typedef struct group_ends {
 tw_status group_state_create(const char *name, uint32_t n_keys, aggregate *aggregates, uint32_t n_aggregates,
                              schema *out, group_ends *ends, tw_error *err);
 
+/* ---- instances whose rows outlive a stop ---- */
+
+struct sink_writer;
+struct saved_part;
+enum { GROUP_STORES_MAX = 1024 }; /* of an instance; more can't be saved */
+
+/* What the instance behind a sink holds, and what one of its writers does: frames with tag * GROUP_STORES_MAX + the number of
+ * the store. Nobody adds meanwhile. */
+tw_status group_state_save(struct sink *k, struct saved_part *to, int64_t tag, tw_error *err);
+tw_status group_writer_save(struct sink_writer *w, struct saved_part *to, int64_t tag, tw_error *err);
+/* Adds one frame, of that number of store, to an instance that was started. */
+tw_status group_state_load(struct sink *k, const struct saved_part *from, uint32_t frame, uint32_t store, tw_error *err);
+
 #endif

@@ -1,5 +1,7 @@
 #include "step/group_store.h"
 
+#include "engine/checkpoint.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -10,6 +12,7 @@ enum {
     apart_groups = 8192,
     apart_flushes = 32,
     flush_rows = 8192,
+    saved_rows = 8192,           /* of a table, in a frame */
 };
 
 static const double apart_ratio = 0.9; /* of groups to rows, from which on combining in the cache is not worth it */
@@ -172,4 +175,73 @@ tw_status group_lane_add(group_lane *l, const group_input *in, tw_error *err) {
     if (l->checked || l->table.rows.n < thin_check_groups) return TW_OK;
     l->checked = true;
     return is_thin(l) ? group_lane_flush(l, err) : TW_OK;
+}
+
+/* ---- going on after a stop ---- */
+
+typedef struct saving {
+    group_store *store;
+    saved_part *to;
+    int64_t tag;
+} saving;
+
+static tw_status save_blocks(void *context, const row_block *const *blocks, uint32_t n, tw_error *err) {
+    const saving *s = context;
+    return part_put_rows(s->to, s->tag, s->store->shape->layout, blocks, n, err);
+}
+
+tw_status group_store_save(group_store *s, saved_part *to, int64_t tag, tw_error *err) {
+    saving context = {s, to, tag};
+    return exchange_each(s->exchange, save_blocks, &context, err);
+}
+
+/* Rows that lie side by side, as a block of their own. */
+static tw_status save_rows(const saving *s, const uint8_t *rows, uint32_t n, tw_error *err) {
+    const row_layout *l = s->store->shape->layout;
+    size_t heap_bytes = 0;
+    for (uint32_t i = 0; i < n; i++) heap_bytes += rows_copy_heap_bytes(l, rows + (size_t)i * l->stride);
+    row_block *b;
+    TRY(row_block_new(s->store->run->memory, MEMORY_FLOW, l, n, heap_bytes, &b, err));
+    uint8_t *heap = b->heap ? b->heap->data : NULL;
+    for (uint32_t i = 0; i < n; i++) rows_copy(l, rows + (size_t)i * l->stride, b->rows->data + (size_t)i * l->stride, &heap);
+    b->n = n;
+    b->heap_used = heap_bytes;
+    const row_block *one = b;
+    tw_status status = part_put_rows(s->to, s->tag, l, &one, 1, err);
+    row_block_free(b);
+    return status;
+}
+
+tw_status group_lane_save(group_lane *l, saved_part *to, int64_t tag, tw_error *err) {
+    saving context = {l->store, to, tag};
+    const arena_rows *rows = &l->table.rows;
+    size_t stride = l->store->shape->layout->stride;
+    for (uint32_t c = 0; c < rows->n_chunks; c++) {
+        uint8_t *row;
+        uint32_t n = arena_rows_chunk(rows, c, &row);
+        for (uint32_t done = 0, some; done < n; done += some) {
+            some = n - done < saved_rows ? n - done : saved_rows;
+            TRY(save_rows(&context, row + done * stride, some, err));
+        }
+    }
+    return TW_OK;
+}
+
+tw_status group_store_load(group_store *s, const saved_part *from, uint32_t frame, tw_error *err) {
+    const row_layout *l = s->shape->layout;
+    const uint8_t *rows[1024];
+    uint32_t to[1024];
+    row_block *b;
+    TRY(part_read_rows(from, frame, s->run->memory, l, &b, err));
+    tw_status status = TW_OK;
+    for (uint32_t done = 0, n; done < b->n && status == TW_OK; done += n) {
+        n = b->n - done < 1024 ? b->n - done : 1024;
+        for (uint32_t i = 0; i < n; i++) {
+            rows[i] = b->rows->data + (size_t)(done + i) * l->stride;
+            to[i] = partition_of(row_header(rows[i]), 0);
+        }
+        status = exchange_append_rows(s->exchange, rows, n, to, err);
+    }
+    row_block_free(b);
+    return status;
 }

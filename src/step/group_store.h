@@ -43,6 +43,14 @@ void group_lane_clear(group_lane *l);
 tw_status group_lane_add(group_lane *l, const group_input *in, tw_error *err);
 tw_status group_lane_flush(group_lane *l, tw_error *err);
 
+/* ---- going on after a stop ---- */
+
+/* Everything that was added so far, as frames with a tag; nothing changes, and nobody adds meanwhile. */
+tw_status group_store_save(group_store *s, struct saved_part *to, int64_t tag, tw_error *err);
+tw_status group_lane_save(group_lane *l, struct saved_part *to, int64_t tag, tw_error *err);
+/* Adds what frame `frame` holds. */
+tw_status group_store_load(group_store *s, const struct saved_part *from, uint32_t frame, tw_error *err);
+
 /* ---- for group_merge.c ---- */
 
 #define GROUP_DEPTH_MAX 7u /* of splitting a partition again */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/checkpoint.h"
+
 /* One lane's side of one window; the pane's. */
 typedef struct pane_writer {
     sink_writer *inner;
@@ -329,6 +331,38 @@ static tw_status panes_finish(sink *self, tw_error *err) {
     return TW_OK;
 }
 
+/* ---- going on after a stop ---- */
+
+/* Windows that are closed are read before the epoch has passed, and saved no more. */
+static tw_status panes_save(sink *self, saved_part *to, tw_error *err) {
+    panes *p = of_sink(self);
+    TRY(part_put_int(to, "watermark", p->told.watermark, err));
+    for (pane *c = p->open; c; c = c->next) { /* nobody pushes, and nobody else advances */
+        TRY(group_state_save(c->ends.sink, to, c->end, err));
+        for (pane_writer *w = c->writers; w; w = w->next) TRY(group_writer_save(w->inner, to, c->end, err));
+    }
+    return TW_OK;
+}
+
+static tw_status panes_load(sink *self, const saved_part *from, tw_error *err) {
+    panes *p = of_sink(self);
+    p->told.watermark = part_get_int(from, "watermark", WATERMARK_NONE);
+    atomic_store(&p->passed, p->told.watermark);
+    for (uint32_t i = 0; i < part_frames(from); i++) {
+        int64_t tag = part_frame_tag(from, i), store = tag % GROUP_STORES_MAX;
+        if (store < 0) store += GROUP_STORES_MAX;
+        pane *c;
+        TRY(find_pane(p, (tag - store) / GROUP_STORES_MAX, &c, err));
+        TRY(group_state_load(c->ends.sink, from, i, (uint32_t)store, err));
+    }
+    return TW_OK;
+}
+
+static void panes_shape(const sink *self, char *out, size_t capacity) {
+    const panes *p = of_sink((sink *)self);
+    snprintf(out, capacity, "windows of %.6g s; %s", (double)p->options.size_us * 1e-6, p->options.shape);
+}
+
 static tw_status panes_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
     of_sink(self)->run = run;
     return TW_OK;
@@ -346,6 +380,7 @@ static void panes_release(panes *p) {
     pthread_mutex_destroy(&p->lock);
     if (p->options.free) p->options.free(p->options.context);
     schema_unref(p->options.out);
+    free(p->options.shape);
     free(p->needed);
     free(p);
 }
@@ -475,6 +510,9 @@ static const sink_class panes_sink_class = {
     .open = panes_open,
     .push = panes_push,
     .advance = panes_advance,
+    .save = panes_save,
+    .load = panes_load,
+    .shape = panes_shape,
     .close = panes_close,
     .drop = panes_drop,
     .finish = panes_finish,
@@ -495,6 +533,7 @@ tw_status panes_create(const panes_options *options, sink **out_sink, source **o
         free(p);
         free(needed);
         if (options->free) options->free(options->context);
+        free(options->shape);
         return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
     }
     memset(needed, 1, options->out->n);

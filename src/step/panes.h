@@ -13,6 +13,7 @@ typedef struct panes_options {
     uint32_t start_at, end_at;    /* where the output has window_start and window_end; the rest is the instances' */
     int64_t size_us;              /* of a window */
     schema *out;                  /* a reference is taken */
+    char *shape;                  /* what the instances' state depends on, for people; taken over (malloc) */
     /* Makes an instance; called by any worker, one at a time. */
     tw_status (*make)(void *context, group_ends *out, tw_error *err);
     void *context;

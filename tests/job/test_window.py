@@ -53,9 +53,15 @@ def expected(rows, size, every, lateness, live):
     return groups, late
 
 
-def result_of(path):
-    with open(path) as file:
-        rows = list(csv.DictReader(file))
+def parts(folder):
+    assert not list(folder.glob(".*")), "nothing hidden is left"
+    for path in sorted(folder.glob("part-*")):
+        with open(path) as file:
+            yield file
+
+
+def result_of(folder):
+    rows = [row for file in parts(folder) for row in csv.DictReader(file)]
     found = {}
     for r in rows:
         at = (micros(r["window_start"]), int(r["key"]))
@@ -74,7 +80,7 @@ def job(window, **generate):
     return {
         "source": {"generate": {"kind": "events", "keys": 7, "interval": "1ms", "out_of_order": 0.3, "delay": "2s", "seed": 1, **generate}},
         "steps": [{"window": {"time": "ts", **window}}, {"group": {"by": ["key"], "aggregate": {"n": "count", "s": "sum(value)"}}}],
-        "sink": {"file": {"path": "out.csv"}},
+        "sink": {"file": {"path": "out.csv/"}},
     }
 
 
@@ -126,14 +132,14 @@ def test_every_aggregate_of_a_window(thalweg):
     flow["steps"][1]["group"] = {"by": ["window_end", "key"],
                                  "aggregate": {"d": "count_distinct(value)", "f": "first(value)", "l": "last(value)", "n": "count",
                                                "s": "sum(value)", "c": "collect(value)"}}
-    flow["sink"] = {"file": {"path": "out.json"}}
+    flow["sink"] = {"file": {"path": "out.json/"}}
     summary = run_endless(thalweg, flow)
     rows = events(thalweg, summary["rows_in"])
     assert summary["late_records"] == 0
     groups = defaultdict(list)
     for t, key, value in rows:
         groups[t // MICROS * MICROS + MICROS, key].append(value)
-    found = [json.loads(line) for line in open(thalweg.folder / "out.json")]
+    found = [json.loads(line) for file in parts(thalweg.folder / "out.json") for line in file]
     assert list(found[0])[:3] == ["window_end", "key", "window_start"]
     assert {(micros(r["window_end"]), r["key"]): r["c"] for r in found} == groups
     for r in found:
@@ -166,7 +172,7 @@ def test_a_second_signal_interrupts(thalweg):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=15)
     assert process.returncode == 130
-    assert not (thalweg.folder / "out.csv").exists()
+    assert not list((thalweg.folder / "out.csv").glob("*")), "nothing, whole or half"
 
 
 @pytest.mark.parametrize("steps, message", [
@@ -181,6 +187,7 @@ def test_a_second_signal_interrupts(thalweg):
 def test_wrong_jobs(thalweg, steps, message):
     flow = job({"tumbling": "1s"}, rate="100/s")
     flow["steps"] = steps
+    flow["sink"] = {"file": {"path": "out.csv/"}}
     result = thalweg.run(flow)
     assert result.exit == 2
     assert any(message in e for e in result.errors), result
