@@ -66,11 +66,11 @@ tw_status epochs_save_source(run *r, pipeline_state *p, tw_error *err) {
     char shape[SHAPE_MAX];
     saved_part *part;
     if (!s) return TW_OK;
-    if (s->class->cut) s->class->cut(s);
+    if (s->class->cut) TRY(s->class->cut(s, r->epoch, err));
     if (!r->saving || !s->class->save) return TW_OK;
     source_shape(s, shape);
     TRY(checkpoint_add(r->saving, p->id, shape, &part, err));
-    return s->class->save(s, part, err);
+    return s->class->save(s, r->epoch, part, err);
 }
 
 tw_status epochs_save_sink(run *r, sink_state *k, tw_error *err) {
@@ -132,24 +132,31 @@ static tw_status load_parts(run *r, const checkpoint *c, tw_error *err) {
             found |= r->pipelines[k].id && strcmp(r->pipelines[k].id, part_id(p)) == 0;
         if (!found) return missing_part(r, part_id(p), true, err);
     }
-    /* What it says is durable already: outputs that were not made visible in time are now. */
-    for (uint32_t i = 0; i < r->plan->n_sinks; i++) {
-        sink *k = r->sinks[i].sink;
-        if (k->endless && k->class->publish) TRY(k->class->publish(k, err));
+    return TW_OK;
+}
+
+/* The one that the sources' committed positions belong to, or else the newest; one that is damaged is not passed over:
+ * what became visible with it would come twice. */
+static tw_status find_number(const run *r, const char *folder, uint64_t *number, uint32_t *n, tw_error *err) {
+    TRY(checkpoint_list(folder, number, 1, n, err));
+    for (uint32_t i = 0; i < r->plan->n_pipelines && *n && r->plan->transacts; i++) {
+        source *s = r->plan->pipelines[i]->source;
+        struct text note = {0};
+        if (!is_root(&r->pipelines[i]) || !s->class->note) continue;
+        tw_status status = s->class->note(s, &note, err);
+        if (status == TW_OK && note.length) *number = strtoull(text_string(&note), NULL, 10);
+        text_free(&note);
+        TRY(status);
     }
     return TW_OK;
 }
 
-/* The newest; one that is damaged is passed over only if nothing depends on it: outputs of an epoch that were made
- * visible could come twice. */
 tw_status epochs_load(run *r, tw_error *err) {
-    if (!r->plan->endless) return TW_OK;
-    TRY(name_parts(r, err));
     const char *folder = r->options.checkpoint_folder;
     uint64_t number;
     uint32_t n;
-    if (!folder) return TW_OK;
-    TRY(checkpoint_list(folder, &number, 1, &n, err));
+    if (!r->plan->endless || !folder) return TW_OK;
+    TRY(find_number(r, folder, &number, &n, err));
     if (!n) return TW_OK;
     checkpoint *c;
     TRY(checkpoint_load(folder, number, &c, err));
@@ -157,6 +164,22 @@ tw_status epochs_load(run *r, tw_error *err) {
     tw_status status = load_parts(r, c, err);
     checkpoint_free(c);
     return status;
+}
+
+tw_status epochs_prepare(run *r, tw_error *err) {
+    if (!r->plan->endless) return TW_OK;
+    TRY(name_parts(r, err));
+    for (uint32_t i = 0; i < r->plan->n_sinks && r->plan->transacts; i++) {
+        sink *k = r->sinks[i].sink;
+        struct text id = {0};
+        if (!k->endless || !k->class->transact) continue;
+        text_printf(&id, "%s/%s", r->plan->name, r->sinks[i].id);
+        tw_status status = id.failed ? error_set(err, TW_ERR_MEMORY, "out of memory for a run")
+                                     : k->class->transact(k, text_string(&id), err);
+        text_free(&id);
+        TRY(status);
+    }
+    return TW_OK;
 }
 
 /* ---- the thread ---- */
@@ -189,17 +212,34 @@ static bool roots_are_dry(const run *r) {
     return true;
 }
 
-static tw_status publish_all(run *r, tw_error *err) {
+static tw_status publish_all(run *r, const epoch_end *e, tw_error *err) {
     for (uint32_t i = 0; i < r->plan->n_sinks; i++) {
         sink *k = r->sinks[i].sink;
-        if (k->endless && k->class->publish) TRY(k->class->publish(k, err));
+        if (k->endless && k->class->publish) TRY(k->class->publish(k, e, err));
     }
-    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
-        pipeline_state *p = &r->pipelines[i];
-        source *s = p->phase == PHASE_ENDED ? NULL : p->pipeline->source;
-        if (is_root(p) && s && s->class->committed) TRY(s->class->committed(s, err));
-    }
+    /* Without checkpoints, what states hold is lost with the run: their rows are not committed. */
+    if (!r->options.checkpoint_folder && r->plan->keeps_state) return TW_OK;
+    for (uint32_t i = 0; i < e->n_sources; i++)
+        if (e->sources[i]->class->committed) TRY(e->sources[i]->class->committed(e->sources[i], e, err));
     return TW_OK;
+}
+
+/* With the epoch's number; sources that have ended are gone, unless they settle later. */
+static tw_status end_epoch(run *r, tw_error *err) {
+    char note[32] = "";
+    source **sources = calloc(r->plan->n_pipelines + 1, sizeof *sources);
+    if (!sources) return error_set(err, TW_ERR_MEMORY, "out of memory for a run");
+    epoch_end e = {.epoch = r->epoch, .note = note, .sources = sources, .transacted = r->plan->transacts};
+    if (r->options.checkpoint_folder) snprintf(note, sizeof note, "%020llu", (unsigned long long)r->checkpoint_number + 1);
+    pthread_mutex_lock(&r->lock);
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
+        source *s = r->pipelines[i].pipeline->source;
+        if (is_root(&r->pipelines[i]) && s && r->pipelines[i].epoch == r->epoch && s->class->committed) sources[e.n_sources++] = s;
+    }
+    pthread_mutex_unlock(&r->lock);
+    tw_status status = publish_all(r, &e, err);
+    free(sources);
+    return status;
 }
 
 /* Keeps the one before. */
@@ -226,7 +266,7 @@ static tw_status pass_epoch(run *r, tw_error *err) {
     r->saving = NULL;
     pthread_mutex_unlock(&r->lock);
     if (complete && c) status = checkpoint_finish(c, err);
-    if (complete && status == TW_OK) status = publish_all(r, err);
+    if (complete && status == TW_OK) status = end_epoch(r, err);
     if (complete && status == TW_OK && folder) {
         r->checkpoint_number++;
         delete_old(r);

@@ -28,6 +28,9 @@ typedef struct job_flow {
 
 typedef enum job_bad_records { JOB_BAD_FAIL, JOB_BAD_SKIP, JOB_BAD_DEAD_LETTER } job_bad_records;
 
+/* How often a row takes effect, though a run is stopped and gone on with. In the order of job files. */
+typedef enum guarantee { GUARANTEE_BEST = -1, AT_MOST_ONCE, AT_LEAST_ONCE, EXACTLY_ONCE } guarantee;
+
 typedef struct job_workers {
     const char *step;
     uint32_t workers;
@@ -42,6 +45,8 @@ typedef struct job_run {
     job_bad_records on_bad_record;
     const char *dead_letter;
     const char *checkpoint_folder;
+    guarantee guarantee;       /* GUARANTEE_BEST: not stated */
+    struct place guarantee_at;
     uint64_t checkpoint_every_us;
     job_workers *workers;
     uint32_t n_workers;

@@ -43,7 +43,6 @@ const descriptor run_descriptor = {"run", "settings of the whole job", run_optio
 
 /* Settings that this version knows, but can't keep yet: taking one off this list is all it needs. */
 static const struct { const char *setting, *needed_by; } unavailable[] = {
-    {"guarantee", "runs that are resumed"},
     {"latency", "endless sources"},
     {"trace", "reports"},
 };
@@ -99,6 +98,8 @@ tw_status job_read_run(job *j, const node *n, struct place at, error_list *error
         r->on_bad_record = JOB_BAD_DEAD_LETTER;
         r->dead_letter = args_string(dead_letter, "dead_letter");
     }
+    r->guarantee = (guarantee)args_enum(a, "guarantee");
+    if (args_given(a, "guarantee")) r->guarantee_at = args_place(a, "guarantee");
     const args *checkpoint = args_section(a, "checkpoint");
     if (checkpoint) {
         r->checkpoint_folder = args_string(checkpoint, "dir");

@@ -32,6 +32,7 @@
 #include "engine/spill.h"
 
 struct saved_part; /* engine/checkpoint.h */
+struct text;       /* base/text.h */
 
 /* Nothing now: the engine parks the lane until run_wake is called. Only where a contract allows it. */
 #define STATUS_WAIT ((tw_status)100)
@@ -69,9 +70,19 @@ typedef struct mark {
     uint32_t epoch;
 } mark;
 
+typedef struct source source;
+
+/* An epoch whose effects are to become durable, for those who commit it. */
+typedef struct epoch_end {
+    uint64_t epoch;         /* as sources were told when they were cut */
+    const char *note;       /* the checkpoint's number, all of one length; "" without checkpoints */
+    source *const *sources; /* the endless ones from outside */
+    uint32_t n_sources;
+    bool transacted;        /* sinks commit the sources' positions together with their output */
+} epoch_end;
+
 /* ---- sources ---- */
 
-typedef struct source source;
 typedef struct reader reader;
 
 typedef struct reader_class {
@@ -113,14 +124,15 @@ typedef struct source_class {
     /* Optional: every sink of the run has committed, so what was handed out need not come again: a queue's
      * consumer says so there. Such a source is freed with the run, not before. */
     tw_status (*settle)(source *self, tw_error *err);
-    /* Optional, endless sources: an epoch ends with the splits opened so far (no `open` is running). `save` says
-     * how to go on from there; `load`, before start, does so; `committed`: all effects of what was before the
-     * last cut are durable. */
-    void (*cut)(source *self);
+    /* Optional, endless sources: epoch `epoch` ends with the splits opened so far (no `open` is running). `save` says
+     * how to go on from there; `load`, before start, does so. `committed`: all effects of what was before that
+     * cut are out. `note`, before start: that of the last epoch it knows to be committed, as text. */
+    tw_status (*cut)(source *self, uint64_t epoch, tw_error *err);
     void (*shape)(const source *self, char *out, size_t capacity); /* what the state depends on, as text */
-    tw_status (*save)(source *self, struct saved_part *to, tw_error *err);
+    tw_status (*save)(source *self, uint64_t epoch, struct saved_part *to, tw_error *err);
     tw_status (*load)(source *self, const struct saved_part *from, tw_error *err);
-    tw_status (*committed)(source *self, tw_error *err);
+    tw_status (*committed)(source *self, const epoch_end *e, tw_error *err);
+    tw_status (*note)(source *self, struct text *out, tw_error *err);
     /* Optional: one line for explain, and bytes that the source alone may hold per open reader. */
     void (*describe)(const source *self, char *out, size_t capacity);
     void (*free)(source *self);
@@ -132,6 +144,8 @@ struct source {
     size_t reader_bytes;    /* worst memory of an open reader, for explain */
     uint64_t bytes_total;   /* known after start, for progress; 0 if unknown */
     bool endless;           /* gives rows until it is stopped; has `stop`, and n_splits UINT64_MAX */
+    bool replays;           /* endless: after a stop it gives again what was not committed */
+    bool ends;              /* live: after a number of rows, though what feeds it may not */
     bool live;              /* runs beside the sink that feeds it, not after it (queues) */
     int step;               /* index for statistics; set by the builder */
     bool inner;             /* as in operator_plan: its rows are not the step's output */
@@ -215,7 +229,10 @@ typedef struct sink_class {
     /* Optional: what the saved state depends on, as text: another one can't be loaded. */
     void (*shape)(const sink *self, char *out, size_t capacity);
     /* Optional, external sinks of endless flows: what was saved last is durable: make visible what belongs to it. */
-    tw_status (*publish)(sink *self, tw_error *err);
+    tw_status (*publish)(sink *self, const epoch_end *e, tw_error *err);
+    /* Optional, before start: writes in transactions under this id, which `publish` commits together with the positions
+     * of the sources. */
+    tw_status (*transact)(sink *self, const char *id, tw_error *err);
     /* The lane is done: flush what the writer holds. Several writers are closed at once. Frees it
      * when it returns TW_OK. Writers are dropped instead, and end_input and finish not called, when all
      * that would read from the sink have ended before. */
@@ -239,6 +256,8 @@ struct sink {
     const char *name;
     int step;            /* index for statistics; set by the builder */
     bool endless;        /* what feeds it never ends; set by the builder */
+    bool publishes;      /* endless: rows appear once, when their epoch is durable */
+    bool keeps_state;    /* endless: it holds rows that came in earlier epochs */
     const char *endless_wrong; /* why that cannot be; NULL: it can */
     bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */
     size_t state_bytes_min; /* memory it cannot do without, for explain */

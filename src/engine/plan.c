@@ -258,7 +258,7 @@ tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *
     pipeline *p;
     TRY(pipeline_new(b, from, out, &p, err));
     p->feeder = k;
-    p->endless = k->endless;
+    p->endless = k->endless && !from->ends;
     if (!from->live) s->window_us = 0;
     if (k->endless && !from->live) return refuse_endless(b, from->name);
     if (!from->live) TRY(push_pointer(&p->after, &p->n_after, k, err));
@@ -635,6 +635,7 @@ tw_status plan_build(const job *j, const registry *r, error_list *errors, plan *
         status = build_all(&b, err);
         error_list_sort(errors);
     }
+    if (status == TW_OK) status = plan_guarantee(b.plan, j, errors);
     if (status == TW_OK) status = plan_prune(b.plan, err);
     for (uint32_t i = 0; b.flows && i < j->n_flows; i++) schema_unref(b.flows[i].schema);
     free(b.flows);

@@ -63,6 +63,11 @@ static void explain_pipeline(const plan *p, const pipeline *line, uint32_t worke
 
 tw_status plan_explain(const plan *p, uint32_t parallelism, size_t memory_bytes, struct text *out) {
     text_printf(out, "%s: %u stage%s\n", p->name, p->n_pipelines, p->n_pipelines == 1 ? "" : "s");
+    if (p->endless) {
+        static const char *const names[] = {"at most once", "at least once", "exactly once"};
+        text_printf(out, "each row takes effect %s%s%s%s\n", names[p->guarantee], p->weakest ? " (because of " : "",
+                    p->weakest ? p->weakest : "", p->weakest ? ")" : "");
+    }
     bool spills = false;
     size_t states = 0, flowing = 0;
     for (uint32_t i = 0; i < p->n_pipelines; i++) {

@@ -42,7 +42,15 @@ struct plan {
     memory *memory;           /* for what is made while planning */
     bool prints;              /* some sink writes to standard output */
     bool endless;
+    /* Of an endless plan: how often a row may take effect when the run is resumed, and why not better. */
+    guarantee guarantee;
+    const char *weakest;      /* a step's name or a setting; NULL: nothing holds it back */
+    bool transacts;           /* sinks write in transactions */
+    bool keeps_state;         /* some sink inside does */
 };
+
+/* Sets those, and adds an error when the job wants more than its parts can hold. */
+tw_status plan_guarantee(plan *p, const job *j, error_list *errors);
 
 /* Lanes of the pipeline at work at once: what run.workers bounds, and such that blocks and batches of all
  * fit a quarter of the budget. */

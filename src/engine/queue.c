@@ -392,7 +392,7 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     q->satisfied = options.rows_max == 0;
     pthread_mutex_init(&q->lock, NULL);
     q->sink = (sink){.class = &queue_sink_class, .name = options.name};
-    q->source = (source){.class = &queue_source_class, .name = options.name, .live = true};
+    q->source = (source){.class = &queue_source_class, .name = options.name, .live = true, .ends = options.rows_max != UINT64_MAX};
     *out_sink = &q->sink;
     *out_source = &q->source;
     return TW_OK;

@@ -122,6 +122,7 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     if (status == TW_OK) status = spill_create(options->spill, &c->spill, err);
     if (status == TW_OK) status = bad_records_create(options->bad_policy, options->dead_letter, &c->bad, err);
     if (status == TW_OK) status = connect_parts(r, err);
+    if (status == TW_OK) status = epochs_prepare(r, err);
     if (status == TW_OK) status = start_sinks(r, err);
     if (status == TW_OK) status = epochs_load(r, err);
     if (status == TW_OK) status = start_workers(r, err);
@@ -193,7 +194,7 @@ static tw_status commit_all(run *r, tw_error *err) {
     }
     for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
         source *s = r->plan->pipelines[i]->source;
-        if (s && s->class->settle) TRY(s->class->settle(s, err));
+        if (s && s->class->settle && !r->suspended) TRY(s->class->settle(s, err));
     }
     return TW_OK;
 }

@@ -96,6 +96,7 @@ void *run_worker(void *run);
 /* Whether a pipeline's source is an endless one from outside, with epochs of its own. */
 static inline bool is_root(const pipeline_state *p) { return p->pipeline->endless && !p->pipeline->feeder; }
 /* epochs.c: starts its thread, if the plan is endless; loads the newest checkpoint before. */
+tw_status epochs_prepare(run *r, tw_error *err); /* before sinks start */
 tw_status epochs_load(run *r, tw_error *err);
 tw_status epochs_start(run *r, tw_error *err);
 void epochs_join(run *r); /* after the workers were told to end */

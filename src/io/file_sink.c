@@ -242,10 +242,12 @@ static tw_status file_save(sink *self, saved_part *to, tw_error *err) {
 
 static tw_status file_load(sink *self, const saved_part *from, tw_error *err) {
     file_sink *f = of(self);
-    return f->growing ? growing_folder_resume(f->growing, (uint32_t)part_get_int(from, "parts", 0), err) : TW_OK;
+    if (!f->growing) return TW_OK;
+    TRY(growing_folder_resume(f->growing, (uint32_t)part_get_int(from, "parts", 0), err));
+    return growing_folder_publish(f->growing, err); /* those that were not, though they are durable */
 }
 
-static tw_status file_publish(sink *self, tw_error *err) {
+static tw_status file_publish(sink *self, const epoch_end *e, tw_error *err) {
     file_sink *f = of(self);
     return f->growing ? growing_folder_publish(f->growing, err) : TW_OK;
 }
@@ -344,6 +346,7 @@ static tw_status file_build(plan_builder *b, const args *a, schema *s, sink **ou
     }
     static const char *const endings[] = {"", ".gz", ".zst", ".lz4"};
     snprintf(f->ending, sizeof f->ending, "%s%s", encoder_ending(f->encoder), endings[f->options.compression]);
+    f->sink.publishes = f->options.folder;
     if (!f->options.folder) f->sink.endless_wrong = "a file sink of an endless flow takes a path that ends in '/'";
     *out = &f->sink;
     return TW_OK;

@@ -301,15 +301,16 @@ static tw_status generate_open(source *self, uint64_t split, reader **out, tw_er
 
 /* ---- going on after a stop: made with a rate, row by row ---- */
 
-static void generate_cut(source *self) {
+static tw_status generate_cut(source *self, uint64_t epoch, tw_error *err) {
     generate_source *g = of(self);
     g->cut_released = g->released;
-    if (!g->cursor) return;
+    if (!g->cursor) return TW_OK;
     g->cut_chunk = g->cursor->chunk;
     g->cut_taken = g->cursor->taken;
+    return TW_OK;
 }
 
-static tw_status generate_save(source *self, saved_part *to, tw_error *err) {
+static tw_status generate_save(source *self, uint64_t epoch, saved_part *to, tw_error *err) {
     generate_source *g = of(self);
     TRY(part_put_int(to, "rows", (int64_t)g->cut_released, err));
     TRY(part_put_int(to, "chunk", (int64_t)g->cut_chunk, err));
@@ -522,6 +523,7 @@ static tw_status make_source(generate_source *g, error_list *errors, const args 
     TRY(generate_options_default(kind_names[args_enum(a, "kind")], &o, err));
     TRY(read_options(errors, a, &o));
     g->rate = args_given(a, "rate") ? args_float(a, "rate") : 0;
+    g->source.replays = true;
     g->source.endless = g->rate > 0 && !args_given(a, "rows") && !args_given(a, "bytes");
     tw_error wrong;
     tw_status status = g->source.endless ? generate_options_endless(&o, &wrong) : TW_OK;

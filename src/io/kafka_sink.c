@@ -29,6 +29,7 @@ typedef struct kafka_sink {
     uint32_t content;  /* without encoder: the column */
     int key;           /* column; -1: none */
     rd_kafka_conf_t *conf;
+    uint32_t epoch;        /* the one that it was told of last */
     char *transactional; /* the id; NULL: no transactions */
     char shown[160];
     /* while it runs */
@@ -397,6 +398,19 @@ static tw_status kafka_finish(sink *self, tw_error *err) { return drain(of(self)
 /* In transactions, what came after the last checkpoint. */
 static tw_status kafka_commit(sink *self, tw_error *err) { return kafka_sink_commit(self, NULL, 0, 0, NULL, err); }
 
+/* ---- for epochs.c ---- */
+
+static tw_status kafka_advance(sink *self, mark to, tw_error *err) {
+    kafka_sink *k = of(self);
+    if (to.epoch == k->epoch) return TW_OK;
+    k->epoch = to.epoch;
+    return kafka_sink_prepare(self, err);
+}
+
+static tw_status kafka_publish(sink *self, const epoch_end *e, tw_error *err) {
+    return kafka_sink_commit(self, e->sources, e->n_sources, e->epoch, e->note, err);
+}
+
 static void kafka_needs(sink *self, bool *needed) {
     kafka_sink *k = of(self);
     if (k->encoder) encoder_needs(k->encoder, needed);
@@ -437,6 +451,9 @@ static const sink_class kafka_class = {
     .drop = kafka_drop,
     .finish = kafka_finish,
     .commit = kafka_commit,
+    .advance = kafka_advance,
+    .publish = kafka_publish,
+    .transact = kafka_sink_transactional,
     .needs = kafka_needs,
     .describe = kafka_describe,
     .free = kafka_free,

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "engine/checkpoint.h"
 #include "io/connectors.h"
 #include "io/kafka_internal.h"
 #include "io/kafka_offsets.h"
@@ -546,6 +547,33 @@ static tw_status kafka_settle(source *self, tw_error *err) {
     return kafka_source_commit(self, UINT64_MAX, NULL, err);
 }
 
+/* ---- for epochs.c ---- */
+
+static tw_status kafka_save(source *self, uint64_t epoch, saved_part *to, tw_error *err) {
+    struct text t = {0};
+    tw_status status = kafka_source_save(self, epoch, &t, err);
+    if (status == TW_OK) status = part_put(to, "offsets", text_string(&t), err);
+    text_free(&t);
+    return status;
+}
+
+static tw_status kafka_load(source *self, const saved_part *from, tw_error *err) {
+    const char *offsets = part_get(from, "offsets");
+    return offsets ? kafka_source_load(self, offsets, strlen(offsets), err) : TW_OK;
+}
+
+static tw_status kafka_committed(source *self, const epoch_end *e, tw_error *err) {
+    if (e->transacted) return TW_OK; /* by the sink */
+    return kafka_source_commit(self, e->epoch, e->note, err);
+}
+
+static void kafka_shape(const source *self, char *out, size_t capacity) {
+    const kafka_source *s = (const kafka_source *)self;
+    int n = snprintf(out, capacity, "group %s, topics", s->group);
+    for (size_t i = 0; i < s->n_topics && n > 0 && (size_t)n < capacity; i++)
+        n += snprintf(out + n, capacity - (size_t)n, " %s", s->topics[i]);
+}
+
 static void ignore_log(const rd_kafka_t *handle, int level, const char *facility, const char *words) {}
 
 /* All partitions of the topics, without offsets; what cannot be found out is left out. */
@@ -613,6 +641,12 @@ static const source_class kafka_class = {
     .prune = kafka_prune,
     .stop = kafka_stop,
     .settle = kafka_settle,
+    .cut = kafka_source_cut,
+    .shape = kafka_shape,
+    .save = kafka_save,
+    .load = kafka_load,
+    .committed = kafka_committed,
+    .note = kafka_source_note,
     .describe = kafka_describe,
     .free = kafka_free,
 };
@@ -715,7 +749,7 @@ static tw_status build(kafka_source *s, plan_builder *b, const args *a, tw_error
 static tw_status kafka_build(plan_builder *b, const args *a, source **out, schema **out_schema, tw_error *err) {
     kafka_source *s = calloc(1, sizeof *s);
     if (!s) return no_memory(err);
-    s->base = (source){.class = &kafka_class, .name = "kafka", .endless = true, .reader_bytes = SPLIT_BYTES};
+    s->base = (source){.class = &kafka_class, .name = "kafka", .endless = true, .replays = true, .reader_bytes = SPLIT_BYTES};
     pthread_mutex_init(&s->lock, NULL);
     tw_status status = build(s, b, a, err);
     if (status != TW_OK) {

@@ -545,7 +545,7 @@ tw_status panes_create(const panes_options *options, sink **out_sink, source **o
     p->owners = 2;
     atomic_init(&p->passed, WATERMARK_NONE);
     pthread_mutex_init(&p->lock, NULL);
-    p->sink = (sink){.class = &panes_sink_class, .name = options->name, .may_spill = true};
+    p->sink = (sink){.class = &panes_sink_class, .name = options->name, .may_spill = true, .keeps_state = true};
     p->source = (source){.class = &panes_source_class, .name = options->name, .live = true};
     *out_sink = &p->sink;
     *out_source = &p->source;
