@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.job.test_window import events, expected, micros, parts
+from test_window import events, expected, micros, parts
 
 WINDOW = {"sliding": {"size": "800ms", "every": "300ms"}, "lateness": "200ms"}
 SHAPE = (800_000, 300_000, 200_000)

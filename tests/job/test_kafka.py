@@ -4,9 +4,11 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -271,3 +273,108 @@ def test_the_unit_tests_against_a_real_broker(broker, build):
                              env={**os.environ, **SANITIZER_ENV, "THALWEG_KAFKA_BROKERS": broker.address}, timeout=120)
     output = (process.stdout + process.stderr).decode("utf-8", "replace")
     assert process.returncode == 0 and "PASSED" in output, output[-6000:]
+
+
+# ---- checkpoints ----
+
+
+def windowed(broker, topic, out, guarantee=None, **run):
+    return {
+        "source": source(broker, topic, start="earliest", format="json", columns={"ts": "timestamp", "k": "int64", "v": "int64"}),
+        "steps": [{"window": {"time": "ts", "tumbling": "1s"}}, {"group": {"by": ["k"], "aggregate": {"n": "count", "s": "sum(v)"}}}],
+        "sink": out,
+        "run": {"checkpoint": {"dir": "state", "every": "100ms"}, **({"guarantee": guarantee} if guarantee else {}), **run},
+    }
+
+
+def feed(broker, topic, rows, first=0):
+    """Rows n = first.. with 1 ms of event time each, to one partition."""
+    def stamp(n):
+        return datetime.fromtimestamp(1704067200 + n / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+
+    lines = "".join(json.dumps({"ts": stamp(n), "k": n % 5, "v": n}) + "\n" for n in range(first, first + rows))
+    subprocess.run(["kcat", "-P", "-b", broker.address, "-t", topic, "-p", "0"], input=lines.encode(), check=True, timeout=60)
+
+
+def windows_of(rows):
+    """{(second, key): (count, sum)} of the windows that rows 0 .. rows - 1 close."""
+    found = {}
+    for n in range(rows):
+        key = (n // 1000, n % 5)
+        count, total = found.get(key, (0, 0))
+        found[key] = (count + 1, total + n)
+    closed = (rows - 1) // 1000
+    return {k: v for k, v in found.items() if k[0] < closed}
+
+
+def committed_rows(broker, topic):
+    """What a reader of committed messages sees."""
+    out = subprocess.run(["kcat", "-C", "-b", broker.address, "-t", topic, "-e", "-q", "-X", "isolation.level=read_committed"],
+                         capture_output=True, text=True, check=True, timeout=60).stdout
+    found = []
+    for line in out.splitlines():
+        r = json.loads(line)
+        second = int(datetime.fromisoformat(r["window_start"].replace("Z", "+00:00")).timestamp()) - 1704067200
+        found.append(((second, r["k"]), (r["n"], r["s"])))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_exactly_once_through_kills(thalweg, broker, name, seed):
+    draw = random.Random(seed)
+    out = sink(broker, f"{name}-out", format="json")
+    flow = windowed(broker, name, out, "exactly_once")
+    fed = 0
+    for n in range(6):
+        more = draw.randrange(1500, 4000)
+        feed(broker, name, more, fed)
+        fed += more
+        with running(thalweg, flow, run_parallelism=draw.choice([1, 2, 4])) as process:
+            time.sleep(draw.uniform(0.3, 1.5))
+            assert process.poll() is None, process.communicate()
+            process.kill()
+            process.communicate()
+    with running(thalweg, flow) as process:
+        deadline = time.monotonic() + 30
+        while len(committed_rows(broker, f"{name}-out")) < len(windows_of(fed)):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.3)
+        stop(process)
+    found = committed_rows(broker, f"{name}-out")
+    assert len(found) == len(dict(found)), "a window came twice"
+    assert dict(found) == windows_of(fed)
+
+
+def test_kafka_to_files_through_kills(thalweg, broker, name):
+    flow = windowed(broker, name, {"file": {"path": "out.csv/"}})
+    fed = 0
+    for n in range(4):
+        feed(broker, name, 3000, fed)
+        fed += 3000
+        with running(thalweg, flow) as process:
+            time.sleep(0.5 + 0.3 * n)
+            process.kill()
+            process.communicate()
+    with running(thalweg, flow) as process:
+        time.sleep(3)
+        stop(process)
+    rows = [line.rstrip("\n").split(",") for part in sorted((thalweg.folder / "out.csv").glob("part-*")) for line in list(open(part))[1:]]
+    assert len(rows) == len(windows_of(fed)) == len({(r[0], r[1]) for r in rows})
+    assert sum(int(r[3]) for r in rows) == sum(v[0] for v in windows_of(fed).values())
+    assert sum(int(r[4]) for r in rows) == sum(v[1] for v in windows_of(fed).values())
+
+
+@pytest.mark.parametrize("job, message", [
+    (lambda b, n: {"source": source(b, n), "sink": sink(b, n + "o"), "run": {"guarantee": "exactly_once"}},
+     "this job can hold at_most_once, not exactly_once: because of run.checkpoint, which is not set"),
+    (lambda b, n: {"source": source(b, n), "sink": {"stdout": {}}, "run": {"guarantee": "exactly_once", "checkpoint": {"dir": "s"}}},
+     "this job can hold at_least_once, not exactly_once: because of stdout"),
+    (lambda b, n: {"source": {"generate": {"kind": "records", "rate": "10/s"}}, "sink": sink(b, n, format="records"),
+                   "run": {"guarantee": "exactly_once", "checkpoint": {"dir": "s"}}},
+     "this job can hold at_least_once, not exactly_once: because of kafka"),
+], ids=["checkpoint", "stdout", "source"])
+def test_a_guarantee_that_cannot_be_held(thalweg, broker, name, job, message):
+    thalweg.write("job.yaml", json.dumps(job(broker, name)))
+    result = thalweg.command("check", "job.yaml")
+    assert result.exit == 2
+    assert message in result.stderr, result
