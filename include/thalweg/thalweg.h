@@ -105,6 +105,16 @@ TW_API const tw_summary *tw_job_summary(const tw_job *job);
 /* The same as one JSON object, without a newline at its end. */
 TW_API tw_status tw_job_summary_json(const tw_job *job, char **out, tw_error *err);
 
+/* ---- checkpoints, in the folder that run.checkpoint.dir names ---- */
+
+/* As text for people; number 0 is the newest. No run may write there meanwhile. */
+TW_API tw_status tw_checkpoint_list(const char *folder, char **out, tw_error *err);
+TW_API tw_status tw_checkpoint_inspect(const char *folder, uint64_t number, char **out, tw_error *err);
+/* TW_ERR_DATA: it is damaged. */
+TW_API tw_status tw_checkpoint_verify(const char *folder, uint64_t number, tw_error *err);
+/* number 0: all of them. */
+TW_API tw_status tw_checkpoint_delete(const char *folder, uint64_t number, tw_error *err);
+
 /* ---- 3. what there is ---- */
 
 typedef enum tw_kind { TW_STEP, TW_SOURCE, TW_SINK, TW_GENERATOR, TW_SECTION, TW_FORMAT } tw_kind;

@@ -75,6 +75,7 @@ int command_explain(int argc, char **argv);
 int command_list(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_generate(int argc, char **argv);
+int command_checkpoint(int argc, char **argv);
 int command_version(int argc, char **argv);
 /* The usage, as `thalweg help` prints it. */
 extern const char usage[];

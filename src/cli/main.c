@@ -22,6 +22,10 @@ const char usage[] =
     "      -o FILE         where to, else standard output\n"
     "      --seed N        another seed gives other data\n"
     "      --OPTION VALUE  of the kind, see 'thalweg help KIND'\n"
+    "  checkpoint list FOLDER           what runs of endless flows have saved\n"
+    "      inspect FOLDER [N]           what is in one, else in the newest\n"
+    "      verify FOLDER [N]            whether it is whole\n"
+    "      delete FOLDER N | --all      the next run goes on from an older one, or anew\n"
     "  version\n"
     "\n"
     "Exit status: 0 done; 1 the run failed; 2 the job or the command line is wrong;\n"
@@ -35,7 +39,7 @@ typedef struct command {
 static const command commands[] = {
     {"run", command_run},           {"check", command_check}, {"explain", command_explain},
     {"list", command_list},         {"help", command_help},   {"generate", command_generate},
-    {"version", command_version},   {"--help", command_help}, {"-h", command_help},
+    {"checkpoint", command_checkpoint}, {"version", command_version}, {"--help", command_help}, {"-h", command_help},
     {"--version", command_version},
 };
 

@@ -445,6 +445,13 @@ const saved_part *checkpoint_find(const checkpoint *c, const char *id) {
 const char *part_id(const saved_part *p) { return p->id; }
 const char *part_shape(const saved_part *p) { return p->shape; }
 
+bool part_value(const saved_part *p, uint32_t i, const char **key, const char **value) {
+    if (i >= p->n_values) return false;
+    *key = p->values[i].key;
+    *value = p->values[i].value;
+    return true;
+}
+
 const char *part_get(const saved_part *p, const char *key) {
     for (uint32_t i = 0; i < p->n_values; i++)
         if (strcmp(p->values[i].key, key) == 0) return p->values[i].value;

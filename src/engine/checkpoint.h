@@ -45,6 +45,8 @@ const saved_part *checkpoint_part(const checkpoint *c, uint32_t i);
 const saved_part *checkpoint_find(const checkpoint *c, const char *id);
 const char *part_id(const saved_part *p);
 const char *part_shape(const saved_part *p);
+/* The i-th value; false past the last. */
+bool part_value(const saved_part *p, uint32_t i, const char **key, const char **value);
 const char *part_get(const saved_part *p, const char *key); /* NULL: not there */
 int64_t part_get_int(const saved_part *p, const char *key, int64_t otherwise);
 uint32_t part_frames(const saved_part *p);

@@ -203,3 +203,33 @@ def test_a_full_disk_for_checkpoints_ends_the_run(thalweg):
     assert process.returncode == 1
     assert b"checkpoint file state/" in stderr and b"File too large" in stderr
     assert not list((thalweg.folder / "state").glob("*.tmp"))
+
+
+def test_the_command(thalweg):
+    def command(*words):
+        return thalweg.command("checkpoint", *words)
+
+    assert command("list", "state").stdout == "no checkpoints\n"
+    assert command("inspect", "state").exit == 1
+    begun(thalweg)
+    listed = command("list", "state")
+    assert listed.exit == 0 and len(listed.stdout.splitlines()) == 2 and "parts  job" in listed.stdout
+    newest, older = (line.split()[0] for line in listed.stdout.splitlines())
+    assert int(newest) == int(older) + 1
+    shown = command("inspect", "state").stdout
+    assert shown.startswith(f"checkpoint {newest} of job") and "main/group#0  windows of 0.8 s; by key int64; n count()" in shown
+    assert "partitions: 1" in shown and "states" in shown
+    assert command("inspect", "state", older).stdout.startswith(f"checkpoint {older} of job")
+    assert command("verify", "state").stdout == "whole\n"
+    rows = max((thalweg.folder / "state").glob("*.rows"))
+    data = bytearray(rows.read_bytes())
+    data[70] ^= 1
+    rows.write_bytes(data)
+    assert command("verify", "state").exit == 1
+    assert command("delete", "state").exit == 2
+    assert command("delete", "state", newest).exit == 0
+    assert command("verify", "state").stdout == "whole\n", "the one before"
+    assert command("delete", "state", "--all").exit == 0
+    assert command("list", "state").stdout == "no checkpoints\n"
+    for wrong in (["remove", "state"], ["list"], ["inspect", "state", "x"], ["list", "state", "1", "2"]):
+        assert command(*wrong).exit == 2
