@@ -173,7 +173,7 @@ tw_status socket_sink_new(plan_builder *b, const args *a, schema *s, socket_sink
     }
     k->format = (parcel_format){.encoder = e, .encode = o->encode, .framing = o->framing, .head = o->head,
                                 .context = o->context, .raw_column = raw_column(o, e, s),
-                                .one_each = o->framing == STREAM_CONNECTION};
+                                .one_each = o->framing == STREAM_CONNECTION, .start_each = o->head != NULL};
     *out = &k->sink;
     return TW_OK;
 }
