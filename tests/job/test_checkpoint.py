@@ -127,7 +127,7 @@ def test_distinct_rows_of_windows_over_stops(thalweg, killed):
 
 def test_text_goes_on_in_the_middle_of_a_chunk(thalweg):
     flow = {
-        "source": {"generate": {"kind": "text", "rate": "30000/s", "seed": 3}},
+        "source": {"generate": {"kind": "text", "rate": "30000/s", "seed": 3, "ordered": "all"}},
         "sink": {"file": {"path": "out.txt/"}},
         "run": {"checkpoint": {"dir": "state", "every": "50ms"}},
     }
