@@ -245,3 +245,43 @@ def test_wrong_jobs(thalweg, steps, message):
     result = thalweg.run(flow)
     assert result.exit == 2
     assert any(message in e for e in result.errors), result
+
+
+def enriched(how="left", **generate):
+    return {"flows": {
+        "names": {"source": {"file": {"path": "names.csv"}}},
+        "events": {
+            "source": {"generate": {"kind": "events", "keys": 7, "interval": "1ms", "seed": 1, "rate": "20000/s", **generate}},
+            "steps": [{"join": {"with": "names", "on": ["key"], "how": how}}, {"window": {"time": "ts", "tumbling": "1s"}},
+                      {"group": {"by": ["name"], "aggregate": {"n": "count"}}}],
+            "sink": {"file": {"path": "out.csv/"}}},
+    }}
+
+
+@pytest.mark.sanitized
+def test_events_meet_a_table(thalweg):
+    thalweg.write("names.csv", "key,name\n0,zero\n1,one\n2,two\n3,three\n3,drei\n")
+    summary = run_endless(thalweg, enriched())
+    expected_rows = defaultdict(int)
+    for t, key, _ in events(thalweg, summary["rows_in"] - 5, out_of_order=0):
+        for name in {0: ["zero"], 1: ["one"], 2: ["two"], 3: ["three", "drei"]}.get(key, [""]):
+            expected_rows[t // MICROS * MICROS, name] += 1
+    found = {(micros(r["window_start"]), r["name"]): int(r["n"]) for file in parts(thalweg.folder / "out.csv") for r in csv.DictReader(file)}
+    assert found == expected_rows
+
+
+def test_a_table_must_fit_when_the_flow_never_ends(thalweg):
+    with open(thalweg.folder / "names.csv", "w") as file:
+        file.write("key,name\n")
+        for n in range(600_000):
+            file.write(f"{n},{'x' * 60}{n}\n")
+    result = thalweg.run(enriched(), run_memory="32MiB")
+    assert result.exit == 1
+    assert "the right side of a join must fit in memory" in result.stderr
+
+
+@pytest.mark.parametrize("how", ["right", "full"])
+def test_an_endless_flow_has_no_rows_without_a_partner(thalweg, how):
+    thalweg.write("names.csv", "key,name\n0,zero\n")
+    result = thalweg.run(enriched(how))
+    assert result.exit == 2 and "known at the end only" in result.stderr, result
