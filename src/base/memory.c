@@ -71,6 +71,7 @@ typedef struct shard {
         buffer *free;
         unsigned n;
     } classes[SHARD_CLASSES];
+    map_region region; /* threads that fill what shares a page table are in each other's way */
 } shard;
 
 struct memory {
@@ -82,7 +83,6 @@ struct memory {
     /* Locks are taken in this order: reclaim, shard, pool. Held while memory is unmapped, so that who
      * looks for memory to reclaim never misses what is on its way out. */
     pthread_mutex_t reclaim;
-    map_region region;
     pthread_mutex_t spill_lock;
     pthread_cond_t spill_done;
     memory_spiller *spillers;
@@ -384,7 +384,7 @@ static buffer *shard_take(memory *m, unsigned c) {
 static answer map_slab(memory *m, memory_use use, unsigned c, buffer **out) {
     size_t bytes = slab_bytes(m, c);
     if (!charge_or_reclaim(m, bytes)) return NO_ROOM;
-    slab *s = map_bytes(&m->region, bytes, use == MEMORY_STATE);
+    slab *s = map_bytes(&shard_here(m)->region, bytes, use == MEMORY_STATE);
     if (!s) {
         uncharge(m, bytes);
         return NO_SYSTEM_MEMORY;
@@ -403,7 +403,7 @@ static answer map_large(memory *m, memory_use use, unsigned c, buffer **out) {
     size_t bytes = class_capacity(m, c);
     if (!charge_or_reclaim(m, bytes)) return NO_ROOM;
     buffer *b = calloc(1, sizeof *b);
-    if (b) b->data = map_bytes(&m->region, bytes, use == MEMORY_STATE);
+    if (b) b->data = map_bytes(&shard_here(m)->region, bytes, use == MEMORY_STATE);
     if (!b || !b->data) {
         free(b);
         uncharge(m, bytes);
@@ -722,11 +722,13 @@ tw_status memory_create(size_t limit_bytes, memory **out, tw_error *err) {
         size_t n = keep_bytes / class_capacity(m, c);
         m->keep[c] = n < SHARD_KEEP_MAX ? (unsigned)n : SHARD_KEEP_MAX;
     }
-    map_region_init(&m->region);
     pthread_mutex_init(&m->reclaim, NULL);
     pthread_mutex_init(&m->spill_lock, NULL);
     pthread_cond_init(&m->spill_done, NULL);
-    for (unsigned i = 0; i < n_shards; i++) pthread_mutex_init(&shards[i].lock, NULL);
+    for (unsigned i = 0; i < n_shards; i++) {
+        pthread_mutex_init(&shards[i].lock, NULL);
+        map_region_init(&shards[i].region);
+    }
     for (unsigned c = 0; c < CLASSES; c++) pthread_mutex_init(&m->pools[c].lock, NULL);
     return TW_OK;
 }
@@ -746,11 +748,13 @@ void memory_destroy(memory *m) {
     if (live) return; /* whoever holds a buffer still finds its owner */
 
     for (unsigned c = 0; c < CLASSES; c++) pthread_mutex_destroy(&m->pools[c].lock);
-    for (unsigned i = 0; i < m->n_shards; i++) pthread_mutex_destroy(&m->shards[i].lock);
+    for (unsigned i = 0; i < m->n_shards; i++) {
+        map_region_destroy(&m->shards[i].region);
+        pthread_mutex_destroy(&m->shards[i].lock);
+    }
     pthread_cond_destroy(&m->spill_done);
     pthread_mutex_destroy(&m->spill_lock);
     pthread_mutex_destroy(&m->reclaim);
-    map_region_destroy(&m->region);
     free(m->shards);
     free(m);
 }

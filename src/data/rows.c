@@ -586,15 +586,18 @@ static tw_status decode_some(memory *m, const decoding *d, buffer *heap_owner, t
 }
 
 /* Some rows at a time through all columns, so that the first brings the lines for the others. */
-static tw_status decode_rows(memory *m, const row_field *fields, uint32_t n_fields, const uint8_t *const *from,
-                             uint32_t n, buffer *heap_owner, column *out, tw_error *err) {
+static tw_status decode_rows(memory *m, const row_layout *l, const row_field *fields, uint32_t n_fields,
+                             const uint8_t *const *from, uint32_t n, buffer *heap_owner, column *out, tw_error *err) {
     for (uint32_t i = 0; i < n_fields; i++) {
         if (fields[i].form == ROW_NESTED) TRY(decode_nested(m, &fields[i], from, n, heap_owner, &out[i], err));
         else TRY(column_new(m, fields[i].type, n, &out[i], err));
     }
     for (uint32_t done = 0; done < n; done += chunk_rows) {
         uint32_t some = n - done < chunk_rows ? n - done : chunk_rows;
-        for (uint32_t i = 0; i < some; i++) __builtin_prefetch(from[done + i]);
+        for (uint32_t i = 0; i < some; i++) {
+            __builtin_prefetch(from[done + i]);
+            __builtin_prefetch(from[done + i] + l->stride - 1); /* most rows have two lines */
+        }
         for (uint32_t i = 0; i < n_fields; i++) {
             decoding d = {.field = &fields[i], .from = from + done, .first = done, .n = some, .out = &out[i]};
             TRY(decode_some(m, &d, heap_owner, err));
@@ -607,7 +610,7 @@ tw_status rows_decode(memory *m, const row_layout *l, const uint8_t *const *from
                       uint32_t first_field, uint32_t n_fields, buffer *heap_owner, column *out,
                       tw_error *err) {
     memset(out, 0, n_fields * sizeof *out);
-    tw_status status = decode_rows(m, &l->fields[first_field], n_fields, from, n, heap_owner, out, err);
+    tw_status status = decode_rows(m, l, &l->fields[first_field], n_fields, from, n, heap_owner, out, err);
     if (status == TW_OK) return TW_OK;
     for (uint32_t i = 0; i < n_fields; i++) column_clear(&out[i]);
     return status;

@@ -84,6 +84,27 @@ static inline bytes16 load16(const void *p) {
     return x;
 }
 static inline void store16(void *p, bytes16 x) { memcpy(p, &x, 16); }
+
+/* The bytes of a view as they are. */
+static inline uint8_t *put_raw(const view *v, uint8_t *to) {
+    if (v->size <= VIEW_SMALL_MAX) {
+        memcpy(to, v->small, VIEW_SMALL_MAX);
+        return to + v->size;
+    }
+    /* Sixteen at a time, the last ones again: most texts are too short for a call of memcpy to pay. */
+    uint32_t n = v->size;
+    if (n > 128) {
+        memcpy(to, v->data, n);
+    } else if (n >= 16) {
+        for (uint32_t i = 0; i + 16 < n; i += 16) store16(to + i, load16(v->data + i));
+        store16(to + n - 16, load16(v->data + n - 16));
+    } else {
+        memcpy(to, v->data, 8);
+        memcpy(to + n - 8, v->data + n - 8, 8);
+    }
+    return to + n;
+}
+
 static inline bool any16(bytes16 x) {
     uint64_t halves[2];
     memcpy(halves, &x, 16);

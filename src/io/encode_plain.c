@@ -52,21 +52,5 @@ size_t encode_plain_bytes_max(const type *t) {
 }
 
 uint8_t *encode_put_raw(const encode_field *f, const column *c, uint32_t row, uint8_t *to) {
-    const view *v = VALUES(view) + row;
-    if (v->size <= VIEW_SMALL_MAX) {
-        memcpy(to, v->small, VIEW_SMALL_MAX);
-        return to + v->size;
-    }
-    /* Sixteen at a time, the last ones again: most texts are too short for a call of memcpy to pay. */
-    uint32_t n = v->size;
-    if (n > 128) {
-        memcpy(to, v->data, n);
-    } else if (n >= 16) {
-        for (uint32_t i = 0; i + 16 < n; i += 16) store16(to + i, load16(v->data + i));
-        store16(to + n - 16, load16(v->data + n - 16));
-    } else {
-        memcpy(to, v->data, 8);
-        memcpy(to + n - 8, v->data + n - 8, 8);
-    }
-    return to + n;
+    return put_raw(VALUES(view) + row, to);
 }

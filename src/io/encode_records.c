@@ -28,23 +28,23 @@ static tw_status refuse_nulls(const encoder *e, const batch *b, uint32_t first, 
 }
 
 /* After a sort the bytes lie anywhere: they are fetched some rows ahead. */
-static void fetch_ahead(const column *c, uint32_t row) {
-    const view *v = (const view *)c->values + row;
+static inline void fetch(const view *v) {
     if (v->size <= VIEW_SMALL_MAX) return;
     __builtin_prefetch(v->data);
+    if (v->size > 64) __builtin_prefetch(v->data + 64);
     __builtin_prefetch(v->data + v->size - 1);
 }
 
 static tw_status records_rows(const encoder *e, const batch *b, uint32_t first, uint32_t n, uint8_t **to,
                               tw_error *err) {
-    enum { rows_ahead = 8 };
+    enum { rows_ahead = 16 };
     TRY(refuse_nulls(e, b, first, n, err));
     uint8_t *at = *to;
     for (uint32_t row = first; row < first + n; row++) {
         for (uint32_t i = 0; i < e->n_fields; i++) {
-            const column *c = &b->columns[e->fields[i].column];
-            if (row + rows_ahead < first + n) fetch_ahead(c, row + rows_ahead);
-            at = encode_put_raw(NULL, c, row, at);
+            const view *v = (const view *)b->columns[e->fields[i].column].values + row;
+            if (row + rows_ahead < b->rows) fetch(v + rows_ahead);
+            at = put_raw(v, at);
         }
     }
     *to = at;

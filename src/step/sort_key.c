@@ -12,6 +12,7 @@ enum {
     class_before = 0,     /* the common bytes */
     class_common = 1,
     class_behind = 2,
+    rows_ahead = 24,      /* fetched: a sorted range was written long ago */
 };
 
 bool sort_key_allowed(const type *t) { return t->kind != TYPE_VECTOR && !type_is_nested(t); }
@@ -223,6 +224,7 @@ static inline bool value_is_valid(const sort_values *v, size_t i) {
 #define ENCODE_LOOP(expression)                                                                    \
     for (uint32_t i = 0; i < n; i++) {                                                             \
         const uint8_t *at = v->values + i * v->step;                                               \
+        __builtin_prefetch(at + rows_ahead * v->step);                                             \
         sort_number value = (expression);                                                          \
         if (nullable && !value_is_valid(v, i)) value = null;                                       \
         out[i] |= value << p->shift;                                                               \
