@@ -7,7 +7,7 @@ B := build/$(MODE)
 VERSION := 0.1.0
 
 PACKAGES := yaml-0.1 libpcre2-8 libzstd liblz4 libutf8proc libxxhash simdjson libhwy libhwy-contrib rdkafka
-ISAL_LIBS := -lisal
+OTHER_LIBS := -lisal -lhttp_parser
 
 ifeq ($(MODE),fuzz)
 CC := clang
@@ -32,7 +32,7 @@ OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=vptr -
 OPT := $(OPT_$(MODE))
 CFLAGS += -std=c17 $(WARN) $(COMMON) $(OPT)
 CXXFLAGS += -std=c++17 $(WARN) $(COMMON) $(OPT)
-LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(ISAL_LIBS) -lm -lstdc++ -pthread -ldl
+LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(OTHER_LIBS) -lm -lstdc++ -pthread -ldl
 ifeq ($(MODE),arm64)
 LIBS += -L$(ARM64_ROOT)/usr/lib/aarch64-linux-gnu
 endif

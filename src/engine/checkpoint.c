@@ -223,6 +223,12 @@ static void print_part(struct text *t, const saved_part *p) {
     text_append_string(t, "]}");
 }
 
+enum { CHECKSUM_LINE = 19 }; /* "# 0123456789abcdef\n" */
+
+static void print_checksum(const char *bytes, size_t size, char out[CHECKSUM_LINE + 1]) {
+    snprintf(out, CHECKSUM_LINE + 1, "# %016" PRIx64 "\n", XXH3_64bits(bytes, size));
+}
+
 /* JSON, and a comment of YAML's for the checksum: the reader is that of jobs. */
 static void print_manifest(struct text *t, const checkpoint *c) {
     text_printf(t, "{\"version\": %d, \"job\": ", CHECKPOINT_VERSION);
@@ -233,8 +239,9 @@ static void print_manifest(struct text *t, const checkpoint *c) {
         text_append_string(t, p->next ? ",\n" : "\n");
     }
     text_append_string(t, "]}\n");
-    uint64_t hash = XXH3_64bits(text_string(t), t->length);
-    text_printf(t, "# %016" PRIx64 "\n", hash);
+    char line[CHECKSUM_LINE + 1];
+    print_checksum(text_string(t), t->length, line);
+    text_append_string(t, line);
 }
 
 static tw_status write_whole(const char *path, const char *data, size_t size, tw_error *err) {
@@ -331,10 +338,10 @@ static tw_status read_whole(const char *path, struct text *out, tw_error *err) {
 }
 
 static bool checksum_holds(const struct text *t) {
-    enum { comment = 19 };
-    uint64_t hash;
-    if (t->length <= comment || sscanf(t->bytes + t->length - comment, "# %16" SCNx64, &hash) != 1) return false;
-    return hash == XXH3_64bits(t->bytes, t->length - comment);
+    char line[CHECKSUM_LINE + 1];
+    if (t->length <= CHECKSUM_LINE) return false;
+    print_checksum(t->bytes, t->length - CHECKSUM_LINE, line);
+    return memcmp(t->bytes + t->length - CHECKSUM_LINE, line, CHECKSUM_LINE) == 0;
 }
 
 static bool number_of(const node *n, int64_t *out) {

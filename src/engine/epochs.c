@@ -61,25 +61,47 @@ static void source_shape(const source *s, char *out) {
 
 /* ---- saving ---- */
 
+/* The checkpoint of this epoch, or NULL; it stays until let_go. */
+static checkpoint *hold(run *r) {
+    pthread_mutex_lock(&r->lock);
+    checkpoint *c = r->saving;
+    r->savers += c != NULL;
+    pthread_mutex_unlock(&r->lock);
+    return c;
+}
+
+static void let_go(run *r) {
+    pthread_mutex_lock(&r->lock);
+    r->savers--;
+    epochs_moved(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
 tw_status epochs_save_source(run *r, pipeline_state *p, tw_error *err) {
     source *s = p->pipeline->source;
     char shape[SHAPE_MAX];
     saved_part *part;
     if (!s) return TW_OK;
     if (s->class->cut) TRY(s->class->cut(s, r->epoch, err));
-    if (!r->saving || !s->class->save) return TW_OK;
+    checkpoint *c = s->class->save ? hold(r) : NULL;
+    if (!c) return TW_OK;
     source_shape(s, shape);
-    TRY(checkpoint_add(r->saving, p->id, shape, &part, err));
-    return s->class->save(s, r->epoch, part, err);
+    tw_status status = checkpoint_add(c, p->id, shape, &part, err);
+    if (status == TW_OK) status = s->class->save(s, r->epoch, part, err);
+    let_go(r);
+    return status;
 }
 
 tw_status epochs_save_sink(run *r, sink_state *k, tw_error *err) {
     char shape[SHAPE_MAX];
     saved_part *part;
-    if (!r->saving || !k->sink->class->save) return TW_OK;
+    checkpoint *c = k->sink->class->save ? hold(r) : NULL;
+    if (!c) return TW_OK;
     sink_shape(k->sink, shape);
-    TRY(checkpoint_add(r->saving, k->id, shape, &part, err));
-    return k->sink->class->save(k->sink, part, err);
+    tw_status status = checkpoint_add(c, k->id, shape, &part, err);
+    if (status == TW_OK) status = k->sink->class->save(k->sink, part, err);
+    let_go(r);
+    return status;
 }
 
 /* ---- going on ---- */
@@ -264,6 +286,7 @@ static tw_status pass_epoch(run *r, tw_error *err) {
     while (!over(r) && !epoch_is_complete(r)) pthread_cond_wait(&r->epochs_moved, &r->lock);
     bool complete = !over(r);
     r->saving = NULL;
+    while (r->savers) pthread_cond_wait(&r->epochs_moved, &r->lock); /* a run that fails may be in the middle */
     pthread_mutex_unlock(&r->lock);
     if (complete && c) status = checkpoint_finish(c, err);
     if (complete && status == TW_OK) status = end_epoch(r, err);

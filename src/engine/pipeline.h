@@ -70,6 +70,10 @@ typedef struct mark {
     uint32_t epoch;
 } mark;
 
+/* In which order rows must leave: all inputs one behind the other, each input for itself (those that never end), or as
+ * they come: then nobody waits for a slow one before him. */
+typedef enum row_order { ROW_ORDER_ALL, ROW_ORDER_INPUTS, ROW_ORDER_NONE } row_order;
+
 typedef struct source source;
 
 /* An epoch whose effects are to become durable, for those who commit it. */
@@ -144,6 +148,7 @@ struct source {
     size_t reader_bytes;    /* worst memory of an open reader, for explain */
     uint64_t bytes_total;   /* known after start, for progress; 0 if unknown */
     bool endless;           /* gives rows until it is stopped; has `stop`, and n_splits UINT64_MAX */
+    bool ordered;           /* endless: its rows are to stay in order */
     bool replays;           /* endless: after a stop it gives again what was not committed */
     bool ends;              /* live: after a number of rows, though what feeds it may not */
     bool live;              /* runs beside the sink that feeds it, not after it (queues) */
@@ -258,6 +263,7 @@ struct sink {
     bool endless;        /* what feeds it never ends; set by the builder */
     bool publishes;      /* endless: rows appear once, when their epoch is durable */
     bool keeps_state;    /* endless: it holds rows that came in earlier epochs */
+    row_order order;     /* of what it is given; set by the builder */
     const char *endless_wrong; /* why that cannot be; NULL: it can */
     bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */
     size_t state_bytes_min; /* memory it cannot do without, for explain */

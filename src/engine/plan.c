@@ -143,6 +143,7 @@ static tw_status pipeline_new(plan_builder *b, source *from, schema *s, pipeline
     p->source = from;
     from->step = p->source_step = b->step;
     p->endless = from->endless;
+    p->order = !from->endless ? ROW_ORDER_ALL : from->ordered ? ROW_ORDER_INPUTS : ROW_ORDER_NONE;
     b->plan->endless |= from->endless;
     p->first_schema = schema_ref(s);
     tw_status status = push_pointer(&b->plan->pipelines, &b->plan->n_pipelines, p, err);
@@ -175,7 +176,9 @@ static void close_into(stream *s, sink *k) {
         s->open[i]->sink = k;
         s->open[i]->input = i;
         k->endless |= s->open[i]->endless;
+        if (i == 0 || s->open[i]->order < k->order) k->order = s->open[i]->order;
     }
+    if (k->endless && k->order == ROW_ORDER_ALL) k->order = ROW_ORDER_INPUTS; /* none of them ever comes to an end */
     s->n_open = 0;
 }
 
@@ -259,6 +262,7 @@ tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *
     TRY(pipeline_new(b, from, out, &p, err));
     p->feeder = k;
     p->endless = k->endless && !from->ends;
+    if (from->live) p->order = k->order;
     if (!from->live) s->window_us = 0;
     if (k->endless && !from->live) return refuse_endless(b, from->name);
     if (!from->live) TRY(push_pointer(&p->after, &p->n_after, k, err));
@@ -412,6 +416,14 @@ static tw_status stream_from(plan_builder *b, source *from, schema *s, stream **
     return TW_OK;
 }
 
+const char *const row_order_names[] = {"none", "key", "all", NULL};
+
+static bool has_option(const descriptor *d, const char *name) {
+    for (size_t i = 0; i < d->n_options; i++)
+        if (strcmp(d->options[i].name, name) == 0) return true;
+    return false;
+}
+
 static tw_status build_source(plan_builder *b, const job_part *part, stream **out, tw_error *err) {
     const source_descriptor *d = find(b, b->registry->sources, part, "source");
     if (!d) return TW_ERR_JOB;
@@ -421,6 +433,7 @@ static tw_status build_source(plan_builder *b, const job_part *part, stream **ou
     source *from;
     schema *s;
     tw_status status = d->build(b, a, &from, &s, err);
+    if (status == TW_OK && has_option(&d->descriptor, "ordered")) from->ordered = args_enum(a, "ordered") > 0;
     args_free(a);
     TRY(status);
     status = stream_from(b, from, s, out, err);

@@ -93,6 +93,12 @@ tw_status stream_of_flow(stream *s, const args *a, const char *option, const cha
                          tw_error *err);
 void stream_free(stream *s);
 
+/* The option of all endless sources that says which of their rows must not overtake each other; the planner reads it. */
+extern const char *const row_order_names[];
+#define ORDERED_OPTION                                                                                 \
+    {"ordered", OPTION_ENUM, .values = row_order_names, .default_text = "none",                        \
+     .help = "which rows of an endless flow must not overtake each other: none, those of one key (connection, partition), all"}
+
 /* ---- for the library ---- */
 
 /* All steps and connectors there are. NULL-terminated arrays. */

@@ -28,6 +28,7 @@ typedef struct pipeline {
     struct pipeline **also_after; /* must have ended before it starts */
     uint32_t n_also_after;
     bool endless;             /* its splits never end */
+    row_order order;          /* that its rows are to keep */
     uint32_t lanes_max;       /* 0: as many as there are workers */
 } pipeline;
 

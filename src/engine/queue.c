@@ -108,7 +108,9 @@ static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw
     size_t bytes_max = memory_limit(run->memory) / 32;
     q->bytes_max = bytes_max < QUEUE_BYTES_MAX ? bytes_max : QUEUE_BYTES_MAX;
     sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
-    return sequencer_create(run, n_inputs, self->endless, q->bytes_max, callbacks, &q->order, err);
+    row_order order = self->order;
+    if (order == ROW_ORDER_NONE && (q->options.stamp || q->options.rows_max != UINT64_MAX)) order = ROW_ORDER_INPUTS;
+    return sequencer_create(run, n_inputs, order, q->bytes_max, callbacks, &q->order, err);
 }
 
 static tw_status queue_open(sink *self, sink_writer **out, tw_error *err) {

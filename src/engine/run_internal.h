@@ -80,6 +80,7 @@ struct run {
     pthread_cond_t epochs_moved; /* something that the epochs' thread waits for */
     uint32_t epoch;         /* the one that has begun last */
     struct checkpoint *saving; /* of the epochs before it; NULL: not now */
+    uint32_t savers;        /* workers that write into it */
     uint64_t checkpoint_number; /* the last */
     bool holding;           /* stopping: sources that have ended wait for the last checkpoint */
     bool suspended;         /* that is done: nothing is flushed, what was saved is what goes on */

@@ -24,7 +24,7 @@ struct sequencer {
     sequencer_callbacks callbacks;
     size_t pending_bytes, pending_bytes_max;
     bool refused; /* somebody was told to wait */
-    bool apart;          /* inputs have an order of their own each */
+    row_order order;
     uint32_t head_input, n_inputs;
     uint64_t *head_splits; /* of each input */
     uint64_t *n_splits; /* of each input; UINT64_MAX: not known yet */
@@ -32,7 +32,7 @@ struct sequencer {
     size_t n_buckets, n_nodes;
 };
 
-tw_status sequencer_create(run_context *run, uint32_t n_inputs, bool apart, size_t pending_bytes_max,
+tw_status sequencer_create(run_context *run, uint32_t n_inputs, row_order order, size_t pending_bytes_max,
                            sequencer_callbacks callbacks, sequencer **out, tw_error *err) {
     sequencer *s = calloc(1, sizeof *s);
     if (s) {
@@ -48,7 +48,7 @@ tw_status sequencer_create(run_context *run, uint32_t n_inputs, bool apart, size
     }
     pthread_mutex_init(&s->lock, NULL);
     s->run = run;
-    s->apart = apart;
+    s->order = order;
     s->callbacks = callbacks;
     s->pending_bytes_max = pending_bytes_max;
     s->n_inputs = n_inputs;
@@ -135,10 +135,11 @@ static void split_remove(sequencer *s, split_node *n) {
 }
 
 static bool is_head(const sequencer *s, const batch_order *order) {
-    return (s->apart || order->input == s->head_input) && order->split == s->head_splits[order->input];
+    return (s->order == ROW_ORDER_INPUTS || order->input == s->head_input) && order->split == s->head_splits[order->input];
 }
 
 bool sequencer_ready(sequencer *s, const batch_order *order) {
+    if (s->order == ROW_ORDER_NONE) return true;
     pthread_mutex_lock(&s->lock);
     bool ready = s->pending_bytes < s->pending_bytes_max || is_head(s, order);
     if (!ready) s->refused = true;
@@ -187,8 +188,8 @@ static tw_status deliver(sequencer *s, uint32_t input, tw_error *err) {
     item_node *placed = NULL, **placed_last = &placed;
     tw_status status = TW_OK;
     bool moved = false;
-    if (s->apart) pass(s, input, &placed_last, &moved, &status, err);
-    for (; !s->apart && s->head_input < s->n_inputs; s->head_input++, moved = true)
+    if (s->order == ROW_ORDER_INPUTS) pass(s, input, &placed_last, &moved, &status, err);
+    for (; s->order == ROW_ORDER_ALL && s->head_input < s->n_inputs; s->head_input++, moved = true)
         if (!pass(s, s->head_input, &placed_last, &moved, &status, err)) break;
     bool wakes = moved && s->refused;
     if (wakes) s->refused = false;
@@ -205,7 +206,18 @@ static tw_status deliver(sequencer *s, uint32_t input, tw_error *err) {
     return status == TW_ERR_MEMORY ? TW_ERR_INTERNAL : status;
 }
 
+/* As it comes. */
+static tw_status pass_at_once(sequencer *s, void *item, tw_error *err) {
+    pthread_mutex_lock(&s->lock);
+    tw_status status = s->callbacks.place(s->callbacks.context, item, err);
+    pthread_mutex_unlock(&s->lock);
+    if (status != TW_OK) s->callbacks.drop(s->callbacks.context, item);
+    else if (s->callbacks.work) status = s->callbacks.work(s->callbacks.context, item, err);
+    return status == TW_ERR_MEMORY ? TW_ERR_INTERNAL : status;
+}
+
 tw_status sequencer_push(sequencer *s, const batch_order *order, void *item, size_t bytes, tw_error *err) {
+    if (s->order == ROW_ORDER_NONE) return pass_at_once(s, item, err);
     item_node *i = malloc(sizeof *i);
     pthread_mutex_lock(&s->lock);
     split_node *n = i ? split_need(s, order->input, order->split) : NULL;
@@ -227,6 +239,7 @@ tw_status sequencer_push(sequencer *s, const batch_order *order, void *item, siz
 }
 
 tw_status sequencer_end_split(sequencer *s, const batch_order *order, tw_error *err) {
+    if (s->order == ROW_ORDER_NONE) return TW_OK;
     pthread_mutex_lock(&s->lock);
     split_node *n = split_need(s, order->input, order->split);
     if (!n) {
@@ -238,6 +251,7 @@ tw_status sequencer_end_split(sequencer *s, const batch_order *order, tw_error *
 }
 
 tw_status sequencer_end_input(sequencer *s, uint32_t input, uint64_t n_splits, tw_error *err) {
+    if (s->order == ROW_ORDER_NONE) return TW_OK;
     pthread_mutex_lock(&s->lock);
     s->n_splits[input] = n_splits;
     return deliver(s, input, err);

@@ -18,8 +18,7 @@ typedef struct sequencer_callbacks {
     void *context;
 } sequencer_callbacks;
 
-/* apart: inputs that never end keep an order of their own each, instead of one standing behind the other. */
-tw_status sequencer_create(run_context *run, uint32_t n_inputs, bool apart, size_t pending_bytes_max,
+tw_status sequencer_create(run_context *run, uint32_t n_inputs, row_order order, size_t pending_bytes_max,
                            sequencer_callbacks callbacks, sequencer **out, tw_error *err);
 void sequencer_free(sequencer *s); /* drops what is pending */
 /* Whether sequencer_push for this split may come now; false: after run_wake ask again. */

@@ -164,7 +164,7 @@ static tw_status file_start(sink *self, run_context *run, uint32_t n_inputs, tw_
     else TRY(output_file_open(o->path, o->mode, &f->file, err));
     TRY(chunk_file_start(&f->target, &f->start, &f->start_bytes, false, err));
     sequencer_callbacks callbacks = {.place = place, .work = work, .drop = drop, .context = f};
-    return sequencer_create(run, n_inputs, self->endless, chunk_pending_bytes_max(run), callbacks, &f->target.order, err);
+    return sequencer_create(run, n_inputs, self->order, chunk_pending_bytes_max(run), callbacks, &f->target.order, err);
 }
 
 static tw_status file_open(sink *self, sink_writer **out, tw_error *err) {

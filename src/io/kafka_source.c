@@ -762,7 +762,6 @@ static tw_status kafka_build(plan_builder *b, const args *a, source **out, schem
 }
 
 static const char *const start_names[] = {"earliest", "latest", NULL};
-static const char *const order_names[] = {"none", "key", "all", NULL};
 
 static const option kafka_options[] = {
     {"brokers", OPTION_STRINGS, OPTION_REQUIRED | OPTION_OR_ONE, "HOST:PORT of some brokers of the cluster"},
@@ -770,8 +769,7 @@ static const option kafka_options[] = {
     {"group", OPTION_STRING, OPTION_REQUIRED, "the consumer group, whose offsets tell where the next run goes on"},
     {"start", OPTION_ENUM, .values = start_names, .default_text = "earliest",
      .help = "where a partition begins of which the group has no offset"},
-    {"ordered", OPTION_ENUM, .values = order_names, .default_text = "none",
-     .help = "which rows must not overtake each other: key keeps the order of a partition"},
+    ORDERED_OPTION,
     {"format", OPTION_ENUM, .values = format_names, .default_note = "binary", .help = "how a message makes records"},
     {"columns", OPTION_ANY, .help = "names and types; for records names and [offset, length]"},
     {"header", OPTION_BOOL, .default_text = "false", .help = "csv: must be false, a message has no header"},

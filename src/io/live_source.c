@@ -20,28 +20,13 @@
 #define ACCEPT_LATER_NS 100000000u /* no descriptor is free */
 #define LOOKS_PER_TIMEOUT 4
 #define LOOK_MIN_NS 10000000u
+#define PATIENCE_NS 1000000000u
+#define VISIT_NS 100000000u
+#define PASSED_OVER_MAX ((size_t)4 << 20)
 enum { ACCEPTS_AT_ONCE = 64, ACCEPTS_AT_END = 64 };
 
 static live_source *of(source *s) { return (live_source *)s; }
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "the system's memory is used up"); }
-
-/* ---- the list of connections with something; with the lock held ---- */
-
-static void push_ready(live_source *s, connection *c) {
-    c->state = CONNECTION_READY;
-    c->next = NULL;
-    *s->ready_last = c;
-    s->ready_last = &c->next;
-}
-
-static connection *pop_ready(live_source *s) {
-    connection *c = s->ready;
-    if (!c) return NULL;
-    s->ready = c->next;
-    if (!s->ready) s->ready_last = &s->ready;
-    c->state = CONNECTION_HELD;
-    return c;
-}
 
 /* ---- time; with the lock held ---- */
 
@@ -57,28 +42,147 @@ static uint64_t look_ns(const live_source *s) {
     return step < LOOK_MIN_NS ? LOOK_MIN_NS : step;
 }
 
+/* ---- the list of connections with something; with the lock held ---- */
+
+static void push_ready(live_source *s, connection *c) {
+    c->state = CONNECTION_READY;
+    if (s->class->turn_away) {
+        c->ready_ns = clock_ns();
+        ring_at(s, c->ready_ns + PATIENCE_NS);
+    }
+    c->next = NULL;
+    *s->ready_last = c;
+    s->ready_last = &c->next;
+}
+
+static connection *pop_ready(live_source *s) {
+    connection *c = s->ready;
+    if (!c) return NULL;
+    s->ready = c->next;
+    if (!s->ready) s->ready_last = &s->ready;
+    c->state = CONNECTION_HELD;
+    return c;
+}
+
 /* ---- what the poller tells ---- */
+
+/* Those who would wait for too long are told; as a list. With the lock held. */
+static connection *turn_away(live_source *s) {
+    uint64_t now = clock_ns();
+    connection *away = NULL, **link = &s->ready;
+    for (connection *c; (c = *link);) {
+        if (c->gone || now - c->ready_ns < PATIENCE_NS) {
+            if (!c->gone) ring_at(s, c->ready_ns + PATIENCE_NS);
+            link = &c->next;
+            continue;
+        }
+        *link = c->next;
+        s->class->turn_away(c);
+        c->state = CONNECTION_AWAY;
+        c->next = away;
+        away = c;
+    }
+    s->ready_last = link;
+    return away;
+}
+
+static void watch_again(live_source *s, const connection *c) {
+    tw_error err;
+    (void)poller_rearm(s->run->poller, c->watch, EPOLLIN, &err);
+}
+
+/* Whether more may come from one that was turned away. */
+static bool pass_over(connection *c) {
+    char bytes[16384];
+    ssize_t n = 0;
+    for (int i = 0; i < 16 && c->passed_over < PASSED_OVER_MAX && (n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0; i++)
+        c->passed_over += (size_t)n;
+    return n > 0 ? c->passed_over < PASSED_OVER_MAX : n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+}
 
 static void on_connection(void *context, uint32_t events) {
     connection *c = context;
     live_source *s = c->source;
     pthread_mutex_lock(&s->lock);
-    bool wanted = c->state == CONNECTION_WATCHED;
+    bool wanted = c->state == CONNECTION_WATCHED, away = c->state == CONNECTION_AWAY;
+    if (away && !pass_over(c)) {
+        away = false;
+        wanted = c->gone = true;
+    }
     if (wanted) push_ready(s, c);
     pthread_mutex_unlock(&s->lock);
+    if (away) watch_again(s, c);
     if (wanted) run_wake(s->run);
+}
+
+static void destroy(live_source *s, connection *c);
+
+static void link_connection(live_source *s, connection *c) {
+    c->all_link = &s->all;
+    c->all_next = s->all;
+    if (s->all) s->all->all_link = &c->all_next;
+    s->all = c;
+}
+
+static void unlink_connection(connection *c) {
+    *c->all_link = c->all_next;
+    if (c->all_next) c->all_next->all_link = c->all_link;
+}
+
+/* No worker has had time to accept: who came is told, without a watch of its own. With the lock held. */
+static void turn_visitors_away(live_source *s) {
+    uint64_t now = clock_ns();
+    char peer[SOCKET_NAME_MAX];
+    for (connection *c = s->all, *next; c; c = next) {
+        next = c->all_next;
+        if (c->state != CONNECTION_AWAY || c->watch) continue;
+        if (pass_over(c) && now - c->ready_ns < PATIENCE_NS) {
+            ring_at(s, now + VISIT_NS);
+            continue;
+        }
+        unlink_connection(c);
+        destroy(s, c);
+    }
+    if (!s->listener_ready || s->listener < 0 || now - s->listener_ns < PATIENCE_NS) return;
+    for (int i = 0, fd; i < ACCEPTS_AT_ONCE && (fd = socket_accept(s->listener, peer)) >= 0; i++) {
+        connection *c = calloc(1, s->class->bytes);
+        if (!c) {
+            close(fd);
+            return;
+        }
+        *c = (connection){.source = s, .fd = fd, .state = CONNECTION_AWAY, .ready_ns = now};
+        link_connection(s, c);
+        s->class->turn_away(c);
+    }
+    ring_at(s, now + VISIT_NS);
 }
 
 static void on_listener(void *context, uint32_t events) {
     live_source *s = context;
     pthread_mutex_lock(&s->lock);
     s->listener_ready = true;
+    if (s->class->turn_away) {
+        s->listener_ns = clock_ns();
+        ring_at(s, s->listener_ns + PATIENCE_NS);
+    }
     pthread_mutex_unlock(&s->lock);
     run_wake(s->run);
 }
 
 static void on_timer(void *context, uint32_t events) {
     live_source *s = context;
+    tw_error err;
+    uint64_t times;
+    pthread_mutex_lock(&s->lock);
+    if (read(s->timer, &times, sizeof times) == sizeof times) s->timer_at_ns = 0; /* else it was set anew */
+    connection *away = s->class->turn_away ? turn_away(s) : NULL;
+    if (s->class->turn_away) turn_visitors_away(s);
+    pthread_mutex_unlock(&s->lock);
+    for (connection *next; away; away = next) {
+        next = away->next;
+        watch_again(s, away);
+    }
+    (void)poller_rearm(s->run->poller, s->timer_watch, EPOLLIN, &err);
     atomic_store(&s->ticked, true);
     run_wake(s->run);
 }
@@ -116,10 +220,11 @@ static tw_status connection_new(live_source *s, int fd, const char *peer, bool c
         return no_memory(err);
     }
     c->number = ++s->n_ever;
-    c->all_link = &s->all;
-    c->all_next = s->all;
-    if (s->all) s->all->all_link = &c->all_next;
-    s->all = c;
+    if (s->class->times_idle && s->options.timeout_ns) {
+        c->since_ns = clock_ns();
+        ring_at(s, c->since_ns + look_ns(s));
+    }
+    link_connection(s, c);
     pthread_mutex_unlock(&s->lock);
     if (*peer) snprintf(c->name, sizeof c->name, "%s %s", s->options.kind, peer);
     else snprintf(c->name, sizeof c->name, "%s %.80s #%u", s->options.kind, s->options.endpoint.text, c->number);
@@ -149,8 +254,7 @@ static void call_later(live_source *s, int failed) {
 void live_source_close(live_source *s, connection *c) {
     connection_let_go(c, c->held_bytes);
     pthread_mutex_lock(&s->lock);
-    *c->all_link = c->all_next;
-    if (c->all_next) c->all_next->all_link = c->all_link;
+    unlink_connection(c);
     s->free_partitions[s->n_free++] = c->partition;
     if (!s->options.listens && !atomic_load(&s->stopping)) call_later(s, 0);
     bool last = s->draining && !s->all;
@@ -273,13 +377,8 @@ static bool is_connected(live_source *s, connection *c) {
 }
 
 static void look_at_times(live_source *s) {
-    uint64_t now = clock_ns(), left;
-    if (read(s->timer, &left, sizeof left) < 0) { /* it rang for somebody else */
-    }
-    tw_error err;
-    (void)poller_rearm(s->run->poller, s->timer_watch, EPOLLIN, &err);
+    uint64_t now = clock_ns();
     pthread_mutex_lock(&s->lock);
-    s->timer_at_ns = 0;
     bool standing = false;
     for (connection *c = s->all; c; c = c->all_next) {
         if (c->state == CONNECTION_LATER) push_ready(s, c);
@@ -292,7 +391,10 @@ static void look_at_times(live_source *s) {
         }
     }
     if (standing) ring_at(s, now + look_ns(s));
-    if (s->listener >= 0 && !s->draining) s->listener_ready = true;
+    if (s->listener >= 0 && !s->draining && !s->listener_ready) {
+        s->listener_ready = true; /* there may be descriptors again */
+        s->listener_ns = now;
+    }
     if (s->calls) ring_at(s, s->call_at_ns > now ? s->call_at_ns : now + LOOK_MIN_NS);
     pthread_mutex_unlock(&s->lock);
 }
@@ -302,9 +404,12 @@ static tw_status accept_rest(live_source *s, tw_error *err) {
     s->listener_ready = true;
     for (unsigned i = 0; i < ACCEPTS_AT_END && s->listener_ready && status == TW_OK; i++) status = accept_some(s, err);
     poller_remove(s->run->poller, s->listener_watch);
-    socket_close_listener(&s->options.endpoint, s->listener);
+    pthread_mutex_lock(&s->lock);
+    int listener = s->listener;
     s->listener_watch = 0;
     s->listener = -1;
+    pthread_mutex_unlock(&s->lock);
+    socket_close_listener(&s->options.endpoint, listener);
     return status;
 }
 
@@ -316,6 +421,8 @@ static tw_status drain(live_source *s, tw_error *err) {
     s->listener_ready = s->calls = false;
     for (connection *c = s->all; c; c = c->all_next) {
         if (c->state == CONNECTION_HELD) continue; /* its reader sees it */
+        if (c->state == CONNECTION_AWAY && !c->watch) continue; /* the timer's */
+        c->gone |= c->state == CONNECTION_AWAY;
         begin_drain(c);
         if (c->state != CONNECTION_READY) push_ready(s, c);
     }
@@ -343,6 +450,10 @@ static tw_status live_open(source *self, uint64_t split, reader **out, tw_error 
         pthread_mutex_unlock(&s->lock);
         if (!c) return over ? TW_END : STATUS_WAIT;
         if (c->calling && !is_connected(s, c)) continue;
+        if (c->gone) {
+            live_source_close(s, c);
+            continue;
+        }
         live_reader *r;
         tw_status status = live_reader_open(s, c, split, &r, err);
         if (status == TW_OK) *out = &r->base;
@@ -397,6 +508,7 @@ static void live_describe(const source *self, char *out, size_t capacity) {
 void live_options_free(live_options *o) {
     endpoint_free(&o->endpoint);
     format_free(&o->format);
+    free(o->path);
 }
 
 static void live_free(source *self) {

@@ -34,12 +34,15 @@ enum { FRAMES_MAX = 1 << 16 }; /* in a piece */
 
 typedef struct connection_class {
     size_t bytes; /* of the struct, which begins with a connection */
+    bool times_idle; /* the time-out is also for who never sent anything */
     /* What came, as a piece; `ends` has room for FRAMES_MAX.
      * STATUS_WAIT: nothing whole now, and the socket is empty (c->events says what to wait for);
      * TW_END: over, close it; TW_ERR_MEMORY: later; others end the run. */
     tw_status (*receive)(connection *c, uint32_t *ends, piece *out, tw_error *err);
     /* Optional: the piece went through the steps. The connection stays with its reader until then. */
     void (*delivered)(connection *c);
+    /* Optional: it has waited for a reader for long; says so to the peer, at once, and from any thread. */
+    void (*turn_away)(connection *c);
     void (*free)(connection *c); /* what it holds; not itself, not the descriptor */
 } connection_class;
 
@@ -47,7 +50,8 @@ typedef enum connection_state {
     CONNECTION_WATCHED,
     CONNECTION_READY,   /* on the list */
     CONNECTION_HELD,    /* by a reader */
-    CONNECTION_LATER    /* until memory is there */
+    CONNECTION_LATER,   /* until memory is there */
+    CONNECTION_AWAY     /* turned away: what it sends still is passed over, so that it reads the answer */
 } connection_state;
 
 struct connection {
@@ -65,6 +69,9 @@ struct connection {
     size_t held_bytes;        /* of a message that is not whole, counted in the source */
     size_t drain_bytes;       /* when the source ends: how much is to be read still */
     bool calling;             /* being connected */
+    uint64_t ready_ns;        /* since when it waits for a reader, with turn_away */
+    size_t passed_over;       /* bytes, since it was turned away */
+    bool gone;                /* turned away, and that is over */
     bool expired;             /* stood still for too long */
     bool draining, drained;   /* the source ends: drain_bytes are read still; were read */
     csv_layout *layout;       /* csv with a header */
@@ -81,7 +88,7 @@ typedef struct live_options {
     size_t message_max;
     uint64_t timeout_ns;      /* 0: none */
     uint64_t retry_ns;        /* how long a peer is called again */
-    const char *path;         /* http */
+    char *path;               /* http */
 } live_options;
 
 struct live_source {
@@ -95,6 +102,7 @@ struct live_source {
     int listener;
     watch_id listener_watch;
     bool listener_ready;
+    uint64_t listener_ns;     /* since when, with turn_away */
     int timer;
     watch_id timer_watch;
     atomic_bool ticked;

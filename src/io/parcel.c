@@ -113,6 +113,7 @@ static tw_status all_together(const parcel_format *f, memory *m, batch *b, parce
     tw_status status = TW_OK;
     if (f->framing == STREAM_NEWLINE) {
         status = byte_buffer_reserve(&bytes, encoder_estimate(f->encoder, b), err);
+        if (status == TW_OK && f->start_each) status = encoder_begin(f->encoder, &bytes, err);
         if (status == TW_OK) status = encoder_append(f->encoder, b, &bytes, err);
     } else if (f->raw_column >= 0) {
         status = append_frames(&b->columns[f->raw_column], b->rows, &bytes, err);
@@ -153,6 +154,7 @@ tw_status parcels_of_batch(const parcel_format *f, memory *m, batch *b, parcel *
 tw_status parcel_of_start(const parcel_format *f, memory *m, parcel **out, tw_error *err) {
     byte_buffer bytes = {.memory = m};
     *out = NULL;
+    if (f->start_each) return TW_OK;
     size_t head = f->framing == STREAM_LENGTH ? LENGTH_BYTES : 0;
     static const uint8_t none[LENGTH_BYTES];
     tw_status status = byte_buffer_append(&bytes, none, head, err);

@@ -26,6 +26,7 @@ typedef struct parcel_format {
     encode_options encode;
     stream_framing framing;
     bool one_each;         /* a parcel for each message */
+    bool start_each;       /* each parcel begins with what else a connection does */
     int raw_column;        /* messages are the bytes of this column; -1: the encoder's */
     /* http: what stands before `n` bytes of data; NULL: nothing. */
     size_t (*head)(void *context, size_t n, uint8_t out[PARCEL_HEAD_MAX]);

@@ -266,7 +266,8 @@ static void on_peer(void *context, uint32_t events) {
     sender *s = p->sender;
     pthread_mutex_lock(&s->lock);
     if (p->fd >= 0 && !p->over) {
-        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) read_input(s, p);
+        /* An answer to what is being sent waits until that is noted: the watch rings again. */
+        if (!p->sending && events & (EPOLLIN | EPOLLERR | EPOLLHUP)) read_input(s, p);
         bool waits = s->options.read_answer && (p->again_ns || !p->first || p->first->sent == parcel_bytes(p->first->parcel));
         if (events & EPOLLOUT && !waits) p->blocked = false;
         uint32_t more = send_queue(s, p, 4);
@@ -348,7 +349,7 @@ static void sweep(sender *s, bool *lost, int *failed) {
     pthread_mutex_lock(&s->lock);
     uint64_t now = clock_ns();
     for (peer **link = &s->peers, *p; (p = *link);) {
-        bool waits = p->fd >= 0 && p->first && s->options.timeout_ns;
+        bool waits = p->fd >= 0 && p->first && !p->again_ns && s->options.timeout_ns;
         if (waits && now - p->moved_ns > s->options.timeout_ns) p->over = true, p->failed = ETIMEDOUT;
         if (!p->over || p->fd < 0) {
             link = &p->next;

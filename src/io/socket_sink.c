@@ -51,7 +51,7 @@ static tw_status socket_start(sink *self, run_context *run, uint32_t n_inputs, t
     socket_sink *k = of(self);
     k->run = run;
     sequencer_callbacks callbacks = {.place = place, .work = work, .drop = drop, .context = k};
-    TRY(sequencer_create(run, n_inputs, self->endless, chunk_pending_bytes_max(run), callbacks, &k->order, err));
+    TRY(sequencer_create(run, n_inputs, self->order, chunk_pending_bytes_max(run), callbacks, &k->order, err));
     sender_options o = k->options.sender;
     o.endpoint = &k->options.endpoint;
     o.format = &k->format;
@@ -173,7 +173,7 @@ tw_status socket_sink_new(plan_builder *b, const args *a, schema *s, socket_sink
     }
     k->format = (parcel_format){.encoder = e, .encode = o->encode, .framing = o->framing, .head = o->head,
                                 .context = o->context, .raw_column = raw_column(o, e, s),
-                                .one_each = o->framing == STREAM_CONNECTION};
+                                .one_each = o->framing == STREAM_CONNECTION, .start_each = o->head != NULL};
     *out = &k->sink;
     return TW_OK;
 }

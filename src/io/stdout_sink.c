@@ -99,7 +99,7 @@ static tw_status stdout_start(sink *self, run_context *run, uint32_t n_inputs, t
     if (!k->encoder) TRY(text_table_new(k->schema, k->table_rows, &k->table, err));
     sequencer_callbacks chunks = {.place = place_chunk, .work = work_chunk, .drop = drop_chunk, .context = k};
     sequencer_callbacks rows = {.place = place_rows, .work = work_rows, .drop = drop_rows, .context = k};
-    return sequencer_create(run, n_inputs, self->endless, chunk_pending_bytes_max(run), k->encoder ? chunks : rows,
+    return sequencer_create(run, n_inputs, self->order, chunk_pending_bytes_max(run), k->encoder ? chunks : rows,
                             &k->target.order, err);
 }
 

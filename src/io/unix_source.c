@@ -15,6 +15,7 @@ static const option unix_options[] = {
      .help = "how messages are told apart; length is 4 bytes big-endian before each"},
     FORMAT_OPTIONS,
     LIVE_OPTIONS,
+    ORDERED_OPTION,
     RETRY_OPTION,
 };
 

@@ -39,7 +39,7 @@ static tw_status group_plan_new(const char *step, uint32_t columns_max, group_pl
 
 static void add_key(group_plan *g, const stream *s, uint32_t from) {
     const field *f = &s->schema->fields[from];
-    for (uint32_t i = 0; i < g->n_keys; i++)
+    for (uint32_t i = 0; i < g->n; i++)
         if (strcmp(g->names[i], f->name) == 0) return; /* named twice */
     g->names[g->n] = f->name;
     g->types[g->n++] = f->type;
@@ -51,6 +51,17 @@ static void add_key(group_plan *g, const stream *s, uint32_t from) {
         projection_column(&g->input, s->schema, from);
         g->n_keys++;
     }
+}
+
+/* The window's columns are keys whether or not they are named. */
+static tw_status add_window_keys(group_plan *g, const stream *s, const args *a, const char *option) {
+    for (unsigned i = 0; i < 2 && s->window_us > 0; i++) {
+        const char *name = i ? "window_end" : "window_start";
+        int at = schema_find(s->schema, name);
+        if (at < 0) return args_error(a, option, plan_errors(s->builder), "the window's column %s is gone", name);
+        add_key(g, s, (uint32_t)at);
+    }
+    return TW_OK;
 }
 
 /* Appends the argument of an aggregate to the input; takes over `e`. */
@@ -210,7 +221,6 @@ static tw_status break_into_panes(group_plan *g, stream *s, const char *step, ui
                              .end_at = (uint32_t)g->end_at, .size_us = size_us, .out = out, .shape = shape,
                              .make = make_instance, .context = p, .free = instance_plan_free};
     TRY(panes_create(&options, &k, &from, err));
-    s->window_us = 0;
     return stream_break(s, k, from, out, err);
 }
 
@@ -243,20 +253,15 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
     const arg_item *keys = args_items(a, "by", &n_keys), *aggregates = args_items(a, "aggregate", &n_aggregates);
     if (n_keys + n_aggregates == 0) return args_error(a, "by", plan_errors(s->builder), "no column would be left");
     group_plan g;
-    bool windowed = s->window_us > 0;
     TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates) + 3, &g, err));
-    g.live = windowed && stream_endless(s);
+    g.live = s->window_us > 0 && stream_endless(s);
     tw_status status = TW_OK;
     for (size_t i = 0; i < n_keys; i++) {
         int from = plan_column(s, a, "by", &keys[i], keys[i].text);
         if (from < 0) status = TW_ERR_JOB;
         else add_key(&g, s, (uint32_t)from);
     }
-    for (unsigned i = 0; i < 2 && windowed; i++) {
-        int at = schema_find(s->schema, i ? "window_end" : "window_start");
-        if (at >= 0) add_key(&g, s, (uint32_t)at);
-        else status = args_error(a, "by", plan_errors(s->builder), "the window's column %s is gone", i ? "window_end" : "window_start");
-    }
+    if (add_window_keys(&g, s, a, "by") != TW_OK) status = TW_ERR_JOB;
     for (size_t i = 0; i < n_aggregates; i++) {
         tw_status one = parse_aggregate(&g, s, &aggregates[i], err);
         if (one != TW_OK) status = one;
@@ -268,22 +273,24 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
     }
     schema *before = schema_ref(s->schema); /* holds the keys' names */
     status = group_plan_finish(&g, s, "group", err);
+    s->window_us = 0;
     schema_unref(before);
     return status;
 }
 
-static bool is_key(const arg_item *keys, size_t n, const char *name) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(keys[i].text, name) == 0) return true;
-    return n == 0;
+static bool is_key(const group_plan *g, uint32_t n_keys, const char *name) {
+    for (uint32_t i = 0; i < n_keys; i++)
+        if (strcmp(g->names[i], name) == 0) return true;
+    return false;
 }
 
-/* Keys, and of every other column its value in the first row with that key. */
+/* Keys, and of every other column its value in the first row with that key. The window goes on behind it. */
 static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
     size_t n_keys;
     const arg_item *keys = args_items(a, "on", &n_keys);
     group_plan g;
-    TRY(group_plan_new("distinct", s->schema->n + (uint32_t)n_keys, &g, err));
+    TRY(group_plan_new("distinct", s->schema->n + (uint32_t)n_keys + 3, &g, err));
+    g.live = s->window_us > 0 && stream_endless(s);
     schema *before = schema_ref(s->schema);
     tw_status status = TW_OK;
     for (uint32_t i = 0; i < (n_keys ? n_keys : before->n); i++) {
@@ -292,14 +299,18 @@ static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
         if (from < 0) status = TW_ERR_JOB;
         else add_key(&g, s, (uint32_t)from);
     }
+    if (add_window_keys(&g, s, a, "on") != TW_OK) status = TW_ERR_JOB;
+    uint32_t keys_end = g.n;
     for (uint32_t i = 0; i < before->n && status == TW_OK; i++) {
-        if (is_key(keys, n_keys, before->fields[i].name)) continue;
+        if (is_key(&g, keys_end, before->fields[i].name)) continue;
         aggregate first = {0};
         status = aggregate_init(&first, AGGREGATE_FIRST_ROW, before->fields[i].type, err);
         if (status == TW_OK) add_aggregate(&g, before->fields[i].name, &first, (int)i, NULL, before);
     }
+    int64_t window_us = s->window_us;
     if (status == TW_OK) status = group_plan_finish(&g, s, "distinct", err);
     else group_plan_free(&g);
+    s->window_us = window_us;
     if (status == TW_OK) status = stream_convert(s, before, err); /* the order of columns as it was */
     schema_unref(before);
     return status;
@@ -336,7 +347,8 @@ const step_descriptor step_distinct = {
                    .options = distinct_options,
                    .n_options = COUNT_OF(distinct_options),
                    .shorthand = "on",
-                   .details = "Null equals null here. The rows of the result have no order.",
+                   .details = "Null equals null here. The rows of the result have no order. After a window step rows are "
+                              "told apart within their window; an endless flow needs one.",
                    .example = "- distinct: [user_id]"},
     .build = distinct_build,
     .columns = COLUMNS_KEPT,

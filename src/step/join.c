@@ -190,10 +190,11 @@ static tw_status connect(join *j, stream *s, stream *other, tw_error *err) {
     j->sink = (sink){.class = &join_sink_class, .name = "join", .may_spill = true};
     j->plan = (operator_plan){.class = &join_probe_class, .name = "join"};
     j->source = (source){.class = &join_rest_class, .name = "join"};
-    j->owners = 4;
+    j->owners = j->live ? 3 : 4;
     tw_status status = stream_after(s, other, &j->sink, err);
     if (status == TW_OK) status = stream_add_operator(s, &j->plan, j->out, err);
     else join_release(j);
+    if (j->live) return status;
     if (status == TW_OK) status = stream_also(s, &j->source, err);
     else join_release(j);
     return status;
@@ -201,6 +202,9 @@ static tw_status connect(join *j, stream *s, stream *other, tw_error *err) {
 
 static tw_status build_with(join *j, stream *s, stream *other, const args *a, tw_error *err) {
     TRY(bind_keys(j, s, a, other, err));
+    j->live = stream_endless(s);
+    if (j->live && (j->kind == JOIN_RIGHT || j->kind == JOIN_FULL))
+        return args_error(a, "how", plan_errors(s->builder), "rows without a partner are known at the end only, and this flow never ends");
     j->sides[LEFT].schema = schema_ref(s->schema);
     j->sides[RIGHT].schema = schema_ref(other->schema);
     TRY(make_output(j, err));
@@ -243,7 +247,8 @@ const step_descriptor step_join = {
                        "The keys stand first, under their names in this flow, then its other columns, then those of "
                        "the other flow, with _right behind a name that is taken. Integers of different sizes are "
                        "compared as int64, an integer and a float as float64. Output has no order.\n\n"
-                       "The smaller side should be the right one. What does not fit in memory goes to disk.",
+                       "The smaller side should be the right one. What does not fit in memory goes to disk; in an endless flow "
+                       "the right side must end, and fit.",
                    .example = "- join: {with: airlines, on: [carrier], how: left}"},
     .build = join_build,
 };

@@ -71,6 +71,7 @@ typedef struct join {
     bool short_of_memory; /* something was spilled */
     row_table *tables;    /* n_partitions */
     uint8_t *later;       /* n_partitions: its rows are put aside */
+    bool live;            /* the left side never ends: nothing can be put aside */
     bool any_later, any_rows, has_duplicates;
     bool resting;         /* the last pipeline began: no other works with the join any more */
     row_block **blocks;   /* n_partitions lists: rows of the tables */

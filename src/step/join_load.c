@@ -238,6 +238,9 @@ static tw_status complete(join *j, tw_error *err) {
         j->has_duplicates |= j->tables[p].has_duplicates;
     }
     if (j->sides[RIGHT].layout->has_heap) TRY(join_heaps(j->blocks, j->n_partitions, &j->heap, err));
+    if (j->any_later && j->live)
+        return error_set(err, TW_ERR_MEMORY, "run.memory is too small: the right side of a join must fit in memory when the left "
+                         "one never ends");
     if (!j->any_later) return TW_OK;
     return exchange_create(j->run->memory, j->run->spill, j->sides[LEFT].layout, j->n_partitions, 0,
                            &j->sides[LEFT].rows, err);

@@ -113,7 +113,8 @@ typedef struct window_state {
     operator operator;
     run_context *run;
     int64_t own, others, after; /* watermarks of the split */
-    uint32_t turn;              /* windows of each row that are given: 0 the last, 1 the one before */
+    uint32_t row;               /* of `kept`, the next to be given, */
+    int64_t back;               /* in the window so many before its last */
     batch *kept;                /* the input without rows that are late or have no time */
     buffer *watermarks;         /* int64[kept->rows] that stood before them; NULL: none has passed a window */
     bool prepared;
@@ -128,13 +129,17 @@ static tw_status window_open(operator_plan *plan, run_context *run, operator **o
     return TW_OK;
 }
 
+/* How many windows before its last one a row may be in. */
+static int64_t windows_before(const window_shape *w) { return (w->size - 1) / w->every; }
+
 static void forget_batch(window_state *s) {
     batch_unref(s->kept);
     buffer_unref(s->watermarks);
     s->kept = NULL;
     s->watermarks = NULL;
     s->prepared = false;
-    s->turn = 0;
+    s->row = 0;
+    s->back = windows_before(&((const window_plan *)s->operator.plan)->shape);
 }
 
 static void window_close(operator *self) {
@@ -189,7 +194,7 @@ static bool nothing_late(const window_state *s, const batch *in) {
     int64_t least = INT64_MAX;
     for (uint32_t i = 0; i < in->rows; i++)
         if (times[i] < least) least = times[i];
-    int64_t first_start = last_start(least, p->shape.every) - (p->shape.size - 1) / p->shape.every * p->shape.every;
+    int64_t first_start = last_start(least, p->shape.every) - windows_before(&p->shape) * p->shape.every;
     return first_start + p->shape.size > s->after;
 }
 
@@ -217,24 +222,29 @@ static tw_status prepare(window_state *s, batch *in, tw_error *err) {
     return status;
 }
 
-/* Start and end of the window `turn` of each row; *n of them hold the row, in `rows`. */
-static void windows_of(const window_state *s, int64_t *starts, uint32_t *rows, uint32_t *n) {
+/* Rows and the starts of their windows, from s->row and s->back on until there are `capacity`; returns how many. A row's
+ * copies stand side by side, the earliest window first, so that the order of rows does not depend on batches. */
+static uint32_t windows_of(const window_state *s, uint32_t capacity, uint32_t *row, int64_t *back, int64_t *starts, uint32_t *rows) {
     const window_plan *p = (const window_plan *)s->operator.plan;
     const column *times = &s->kept->columns[p->time];
     const int64_t *t = times->values, *watermarks = s->watermarks ? (int64_t *)(void *)s->watermarks->data : NULL;
-    uint32_t turn = s->turn;
-    int64_t every = p->shape.every, back = (int64_t)turn * every, low = 0, high = 0;
-    *n = 0;
-    for (uint32_t i = 0; i < times->rows; i++) {
+    int64_t every = p->shape.every, low = 0, high = 0;
+    uint32_t n = 0;
+    for (; *row < times->rows; ++*row, *back = windows_before(&p->shape)) {
+        uint32_t i = *row;
         if (t[i] < low || t[i] >= high) { /* neighbours mostly share their window */
             low = last_start(t[i], every);
             high = low + every;
         }
-        starts[*n] = low - back;
-        rows[*n] = i;
-        int64_t end = low - back + p->shape.size;
-        *n += end > t[i] && (!watermarks || end > watermarks[i]);
+        for (; *back >= 0; --*back) {
+            if (n == capacity) return n;
+            starts[n] = low - *back * every;
+            rows[n] = i;
+            int64_t end = starts[n] + p->shape.size;
+            n += end > t[i] && (!watermarks || end > watermarks[i]);
+        }
     }
+    return n;
 }
 
 static tw_status add_times(window_state *s, batch *b, const int64_t *starts, int64_t add, uint32_t at, bool needed, tw_error *err) {
@@ -263,20 +273,23 @@ static tw_status widen(window_state *s, const batch *from, const int64_t *starts
     return status;
 }
 
-/* The batch of one turn; NULL when no row has so many windows. */
-static tw_status give_turn(window_state *s, batch **out, tw_error *err) {
+/* The next batch; NULL when no window is left. */
+static tw_status give(window_state *s, batch **out, tw_error *err) {
+    bool one_each = windows_before(&((const window_plan *)s->operator.plan)->shape) == 0; /* none is left out then */
     buffer *starts = NULL, *rows = NULL;
     batch *picked = NULL;
-    uint32_t n = s->kept->rows;
+    uint32_t n = one_each ? s->kept->rows : s->run->batch_rows, row = s->row;
+    int64_t back = s->back;
     tw_status status = buffer_new(s->run->memory, MEMORY_FLOW, n * sizeof(int64_t), &starts, err);
     if (status == TW_OK) status = buffer_new(s->run->memory, MEMORY_FLOW, n * sizeof(uint32_t), &rows, err);
     if (status == TW_OK) {
         uint32_t *picks = (uint32_t *)(void *)rows->data;
-        windows_of(s, (int64_t *)(void *)starts->data, picks, &n);
-        if (n == s->kept->rows) picked = batch_ref(s->kept);
+        n = windows_of(s, n, &row, &back, (int64_t *)(void *)starts->data, picks);
+        if (one_each) picked = batch_ref(s->kept);
         else if (n) status = batch_pick(s->run->memory, s->kept, picks, rows, n, &picked, err);
     }
     if (status == TW_OK && picked) status = widen(s, picked, (int64_t *)(void *)starts->data, out, err);
+    if (status == TW_OK) s->row = row, s->back = back;
     batch_unref(picked);
     buffer_unref(starts);
     buffer_unref(rows);
@@ -285,11 +298,9 @@ static tw_status give_turn(window_state *s, batch **out, tw_error *err) {
 
 static tw_status window_process(operator *self, batch *in, batch **out, bool *more, tw_error *err) {
     window_state *s = (window_state *)self;
-    const window_plan *p = (const window_plan *)self->plan;
     if (!s->prepared) TRY(prepare(s, in, err));
-    if (s->kept) TRY(give_turn(s, out, err));
-    s->turn++;
-    *more = s->kept && (int64_t)s->turn * p->shape.every < p->shape.size;
+    if (s->kept) TRY(give(s, out, err));
+    *more = s->kept && s->row < s->kept->rows;
     if (*more) return TW_OK;
     /* Rows behind this batch in its split: what it promised holds before them. */
     forget_batch(s);

@@ -48,6 +48,11 @@ def reset(s):
     s.close()
 
 
+def output(thalweg, name):
+    """What a file sink left in a folder, its parts in order."""
+    return b"".join(part.read_bytes() for part in sorted((thalweg.folder / name).iterdir()))
+
+
 class Live:
     """A job that runs until it is told to end."""
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from test_window import events, expected, micros, parts
+from test_window import distinct_of, events, expected, first_rows, micros, parts
 
 WINDOW = {"sliding": {"size": "800ms", "every": "300ms"}, "lateness": "200ms"}
 SHAPE = (800_000, 300_000, 200_000)
@@ -107,9 +107,27 @@ def test_killed_at_random_moments(thalweg, seed):
             check(thalweg)
 
 
+@pytest.mark.sanitized
+@pytest.mark.parametrize("killed", [False, True])
+def test_distinct_rows_of_windows_over_stops(thalweg, killed):
+    flow = job(every="20ms")
+    flow["steps"][1] = {"distinct": ["key"]}
+    for n in range(6):
+        process = start(thalweg, flow, run_parallelism=1 + n % 3)
+        time.sleep(0.3)
+        if killed and n < 5:
+            process.kill()
+            process.communicate()
+        else:
+            stop(process)
+    watermark = int(values_of(thalweg, "distinct#0")["watermark"])
+    first = first_rows(events(thalweg, int(values_of(thalweg, "generate#0")["rows"])), *SHAPE, live=True)
+    assert distinct_of(thalweg.folder / "out.csv") == {k: v for k, v in first.items() if k[0] + SHAPE[0] <= watermark}
+
+
 def test_text_goes_on_in_the_middle_of_a_chunk(thalweg):
     flow = {
-        "source": {"generate": {"kind": "text", "rate": "30000/s", "seed": 3}},
+        "source": {"generate": {"kind": "text", "rate": "30000/s", "seed": 3, "ordered": "all"}},
         "sink": {"file": {"path": "out.txt/"}},
         "run": {"checkpoint": {"dir": "state", "every": "50ms"}},
     }

@@ -147,6 +147,59 @@ def test_every_aggregate_of_a_window(thalweg):
         assert (r["d"], r["f"], r["l"], r["n"]) == (len(set(values)), values[0], values[-1], len(values))
 
 
+def first_rows(rows, size, every, lateness, live):
+    """The first row of each key in each window that took it."""
+    found, greatest = {}, -math.inf
+    for t, key, value in rows:
+        watermark = greatest - lateness if live else -math.inf
+        for start in windows_of(t, size, every):
+            if start + size > watermark:
+                found.setdefault((start, key), (t, value))
+        greatest = max(greatest, t)
+    return found
+
+
+def distinct_of(folder):
+    rows = [r for file in parts(folder) for r in csv.DictReader(file)]
+    assert list(rows[0]) == ["ts", "key", "value", "window_start", "window_end"]
+    found = {(micros(r["window_start"]), int(r["key"])): (micros(r["ts"]), float(r["value"])) for r in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.sanitized
+@pytest.mark.threaded
+@pytest.mark.parametrize("shape", SHAPES, ids=["tumbling", "in-order", "sliding"])
+@pytest.mark.parametrize("options", [{}, {"run_parallelism": 8, "run_batch_rows": 5}], ids=["", "8"])
+def test_distinct_rows_of_each_window(thalweg, shape, options):
+    window, size, every, lateness = shape
+    flow = job(window, rate="20000/s")
+    flow["steps"][1] = {"distinct": ["key"]}
+    summary = run_endless(thalweg, flow, **options)
+    assert distinct_of(thalweg.folder / "out.csv") == first_rows(events(thalweg, summary["rows_in"]), size, every, lateness, live=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["tumbling", "in-order", "sliding"])
+def test_distinct_rows_of_each_window_of_a_bounded_flow(thalweg, shape):
+    window, size, every, lateness = shape
+    flow = job(window, rows=20000)
+    flow["steps"][1] = {"distinct": ["key"]}
+    assert thalweg.run(flow).exit == 0
+    assert distinct_of(thalweg.folder / "out.csv") == first_rows(events(thalweg, 20000), size, every, lateness, live=False)
+
+
+@pytest.mark.parametrize("generate", [{"rows": 20000}, {"rate": "20000/s"}], ids=["bounded", "endless"])
+def test_the_window_goes_on_behind_distinct(thalweg, generate):
+    flow = job({"tumbling": "700ms"}, out_of_order=0, **generate)
+    flow["steps"] = [flow["steps"][0], {"distinct": ["key", "window_end"]}, {"group": {"by": [], "aggregate": {"n": "count"}}}]
+    n = run_endless(thalweg, flow)["rows_in"] if "rate" in generate else thalweg.run(flow).summary["rows_in"]
+    keys = defaultdict(set)
+    for t, key, _ in events(thalweg, n, out_of_order=0):
+        keys[t // 700_000 * 700_000].add(key)
+    found = {micros(r["window_start"]): int(r["n"]) for file in parts(thalweg.folder / "out.csv") for r in csv.DictReader(file)}
+    assert found == {start: len(k) for start, k in keys.items()}
+
+
 def test_windows_are_given_while_the_flow_runs(thalweg):
     flow = job({"tumbling": "100ms"}, rate="5000/s", out_of_order=0)
     flow["sink"] = "stdout"
@@ -182,6 +235,7 @@ def test_a_second_signal_interrupts(thalweg):
     ([{"window": {"time": "value", "tumbling": "1s"}}], "'value' is no timestamp"),
     ([{"window": {"time": "ts"}}], "one of tumbling and sliding"),
     ([{"window": {"time": "ts", "sliding": {"size": "1s", "every": "2s"}}}], "every is more than size"),
+    ([{"window": {"time": "ts", "tumbling": "1s"}}, {"select": ["key"]}, "distinct"], "the window's column window_start is gone"),
     ([{"window": {"time": "ts", "tumbling": "1s"}}, {"window": {"time": "ts", "tumbling": "1s"}}], "there is a window already"),
 ])
 def test_wrong_jobs(thalweg, steps, message):
@@ -191,3 +245,43 @@ def test_wrong_jobs(thalweg, steps, message):
     result = thalweg.run(flow)
     assert result.exit == 2
     assert any(message in e for e in result.errors), result
+
+
+def enriched(how="left", **generate):
+    return {"flows": {
+        "names": {"source": {"file": {"path": "names.csv"}}},
+        "events": {
+            "source": {"generate": {"kind": "events", "keys": 7, "interval": "1ms", "seed": 1, "rate": "20000/s", **generate}},
+            "steps": [{"join": {"with": "names", "on": ["key"], "how": how}}, {"window": {"time": "ts", "tumbling": "1s"}},
+                      {"group": {"by": ["name"], "aggregate": {"n": "count"}}}],
+            "sink": {"file": {"path": "out.csv/"}}},
+    }}
+
+
+@pytest.mark.sanitized
+def test_events_meet_a_table(thalweg):
+    thalweg.write("names.csv", "key,name\n0,zero\n1,one\n2,two\n3,three\n3,drei\n")
+    summary = run_endless(thalweg, enriched())
+    expected_rows = defaultdict(int)
+    for t, key, _ in events(thalweg, summary["rows_in"] - 5, out_of_order=0):
+        for name in {0: ["zero"], 1: ["one"], 2: ["two"], 3: ["three", "drei"]}.get(key, [""]):
+            expected_rows[t // MICROS * MICROS, name] += 1
+    found = {(micros(r["window_start"]), r["name"]): int(r["n"]) for file in parts(thalweg.folder / "out.csv") for r in csv.DictReader(file)}
+    assert found == expected_rows
+
+
+def test_a_table_must_fit_when_the_flow_never_ends(thalweg):
+    with open(thalweg.folder / "names.csv", "w") as file:
+        file.write("key,name\n")
+        for n in range(600_000):
+            file.write(f"{n},{'x' * 60}{n}\n")
+    result = thalweg.run(enriched(), run_memory="32MiB")
+    assert result.exit == 1
+    assert "the right side of a join must fit in memory" in result.stderr
+
+
+@pytest.mark.parametrize("how", ["right", "full"])
+def test_an_endless_flow_has_no_rows_without_a_partner(thalweg, how):
+    thalweg.write("names.csv", "key,name\n0,zero\n")
+    result = thalweg.run(enriched(how))
+    assert result.exit == 2 and "known at the end only" in result.stderr, result

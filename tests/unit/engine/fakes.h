@@ -487,7 +487,7 @@ static inline tw_status record_start(sink *self, run_context *run, uint32_t n_in
     if (k->fails == CALL_START) return error_set(err, TW_ERR_IO, "record fails in start");
     if (k->refuses) doorman_start(&k->doorman, run);
     sequencer_callbacks callbacks = {.place = record_place, .work = record_work, .drop = record_drop_item, .context = k};
-    return sequencer_create(run, n_inputs, false, 4096, callbacks, &k->order, err);
+    return sequencer_create(run, n_inputs, ROW_ORDER_ALL, 4096, callbacks, &k->order, err);
 }
 static inline tw_status record_open(sink *self, sink_writer **out, tw_error *err) {
     record *k = (record *)self;

@@ -75,7 +75,7 @@ static void set_up(world *w, uint32_t n_inputs, size_t bytes_max) {
     w->run.wake = woken;
     w->run.engine = w;
     sequencer_callbacks c = {.place = place, .work = takes_over ? NULL : work, .drop = drop, .context = w};
-    MUST(sequencer_create(&w->run, n_inputs, false, bytes_max, c, &w->s, NULL));
+    MUST(sequencer_create(&w->run, n_inputs, ROW_ORDER_ALL, bytes_max, c, &w->s, NULL));
 }
 
 static tw_status push(world *w, uint32_t input, uint64_t split, uint32_t number, size_t bytes) {
