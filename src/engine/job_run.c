@@ -43,7 +43,7 @@ const descriptor run_descriptor = {"run", "settings of the whole job", run_optio
 
 /* Settings that this version knows, but can't keep yet: taking one off this list is all it needs. */
 static const struct { const char *setting, *needed_by; } unavailable[] = {
-    {"latency", "endless sources"},
+    {"latency", "batches that are cut to a goal"},
     {"trace", "reports"},
 };
 
