@@ -86,6 +86,9 @@ static tw_status clock_load(void *context, const saved_part *from, int64_t *wate
         if (c->watermarks[i] < least) least = c->watermarks[i];
     }
     *watermark = least == WATERMARK_END ? WATERMARK_NONE : least;
+    /* The next run may number partitions in another way: none of them is taken for further than it was. */
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->watermarks[i] != WATERMARK_END) c->watermarks[i] = least;
     return TW_OK;
 }
 
