@@ -45,6 +45,26 @@ def manifest(thalweg):
     return json.loads("\n".join(line for line in text.splitlines() if not line.startswith("#")))
 
 
+def rows_saved(thalweg):
+    """How many rows the newest checkpoint knows of; it may be taken away while it is looked at."""
+    for path in sorted((thalweg.folder / "state").glob("*.json"), reverse=True):
+        try:
+            parts = json.loads(path.read_text().rsplit("#", 1)[0])["parts"]
+            return int(next(p["values"]["rows"] for p in parts if "generate" in p["id"]))
+        except FileNotFoundError:
+            pass
+    return 0
+
+
+def wait_for_rows(thalweg, process, more=4000):
+    """Until checkpoints know of so many more rows."""
+    least = rows_saved(thalweg) + more
+    end = time.monotonic() + 60
+    while rows_saved(thalweg) < least:
+        assert time.monotonic() < end and process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
 def values_of(thalweg, part):
     return next(p["values"] for p in manifest(thalweg)["parts"] if p["id"].endswith(part))
 
@@ -83,7 +103,7 @@ def test_stopped_and_gone_on_with(thalweg, options):
     before = 0
     for n in range(3):
         process = start(thalweg, flow, **options)
-        time.sleep(0.6)
+        wait_for_rows(thalweg, process)
         stop(process)
         rows = check(thalweg)
         assert rows > before
@@ -101,9 +121,9 @@ def test_killed_at_random_moments(thalweg, seed):
         process.kill()
         process.communicate()
         if n % 4 == 3:
-            stop_after = start(thalweg, flow)
-            time.sleep(0.3)
-            stop(stop_after)
+            process = start(thalweg, flow)
+            wait_for_rows(thalweg, process)
+            stop(process)
             check(thalweg)
 
 
@@ -133,7 +153,7 @@ def test_text_goes_on_in_the_middle_of_a_chunk(thalweg):
     }
     for n in range(4):
         process = start(thalweg, flow)
-        time.sleep(0.3)
+        wait_for_rows(thalweg, process)
         if n == 1:
             process.kill()
             process.communicate()
@@ -142,12 +162,12 @@ def test_text_goes_on_in_the_middle_of_a_chunk(thalweg):
     lines = [line for file in parts(thalweg.folder / "out.txt") for line in file]
     result = thalweg.command("generate", "text", "--bytes", "20MB", "--seed", "3", "-o", "-")
     assert lines == result.stdout.splitlines(keepends=True)[: len(lines)]
-    assert len(lines) == int(values_of(thalweg, "generate#0")["rows"]) > 20000
+    assert len(lines) == int(values_of(thalweg, "generate#0")["rows"]) > 12000
 
 
 def begun(thalweg, flow=None):
     process = start(thalweg, flow or job())
-    time.sleep(0.4)
+    wait_for_rows(thalweg, process)
     stop(process)
 
 
@@ -171,7 +191,7 @@ def test_a_changed_job_is_told_what_changed(thalweg, change, message):
 def test_a_changed_rate_or_parallelism_is_no_other_job(thalweg):
     begun(thalweg)
     process = start(thalweg, job(rate="5000/s"), run_parallelism=5)
-    time.sleep(0.4)
+    wait_for_rows(thalweg, process, 1000)
     stop(process)
     check(thalweg)
 
@@ -199,7 +219,7 @@ def test_a_torn_checkpoint_is_refused(thalweg, damage):
 
 def test_one_run_at_a_time_fills_a_folder(thalweg):
     process = start(thalweg, job())
-    time.sleep(0.3)
+    wait_for_rows(thalweg, process)
     other = shutil.copytree(thalweg.folder, thalweg.folder / "other", ignore=shutil.ignore_patterns("state", "out.csv", "other"))
     flow = job()
     flow["sink"]["file"]["path"] = str(thalweg.folder / "out.csv") + "/"
