@@ -11,6 +11,7 @@
 
 typedef struct entry {
     batch *b;          /* NULL: a failure, after which nothing passes, or a mark alone */
+    uint32_t *rows, n; /* those of it that go on; NULL: all, which are n */
     uint64_t number;   /* of its first row among those that passed */
     uint32_t partition;
     int64_t own, others; /* watermarks that held before, see reader */
@@ -45,6 +46,7 @@ typedef struct queue_writer {
 
 typedef struct queue_reader {
     reader reader;
+    run_context *run;
     entry *e; /* NULL: given away */
 } queue_reader;
 
@@ -53,6 +55,7 @@ static queue *of_source(source *s) { return (queue *)((char *)s - offsetof(queue
 
 static void entry_free(entry *e) {
     batch_unref(e->b);
+    free(e->rows);
     free(e);
 }
 
@@ -67,17 +70,34 @@ static void append(queue *q, entry *e) {
     if (e->b && q->options.stamp)
         q->last.watermark = q->options.stamp(q->options.context, e->b, e->partition, &e->own, &e->others);
     e->after = q->last;
-    q->rows_passed += e->b ? e->b->rows : 0;
+    q->rows_passed += e->n;
     q->bytes += bytes_of(e);
     *q->end = e;
     q->end = &e->next;
     if (e->failed || q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
 }
 
+static tw_status pick_rows(queue *q, entry *e, tw_error *err) {
+    e->n = e->b ? e->b->rows : 0;
+    if (!e->b || !q->options.pick) return TW_OK;
+    e->rows = malloc(e->n * sizeof *e->rows);
+    if (!e->rows) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    TRY(q->options.pick(q->options.context, q->run, e->b, e->partition, e->rows, &e->n, err));
+    if (e->n < e->b->rows) return TW_OK;
+    free(e->rows);
+    e->rows = NULL;
+    return TW_OK;
+}
+
 static tw_status place(void *context, void *item, tw_error *err) {
     queue *q = context;
     entry *e = item;
     batch *dropped = NULL;
+    TRY(pick_rows(q, e, err));
+    if (e->b && e->n == 0) {
+        entry_free(e);
+        return TW_OK;
+    }
     pthread_mutex_lock(&q->lock);
     uint64_t left = atomic_load(&q->satisfied) ? 0 : q->options.rows_max - q->rows_passed;
     tw_status status = TW_OK;
@@ -88,7 +108,7 @@ static tw_status place(void *context, void *item, tw_error *err) {
         if (e->b && left < e->b->rows) {
             batch *cut;
             status = batch_slice(q->run->memory, e->b, 0, (uint32_t)left, &cut, err);
-            if (status == TW_OK) dropped = e->b, e->b = cut;
+            if (status == TW_OK) dropped = e->b, e->b = cut, e->n = (uint32_t)left;
         }
         if (status == TW_OK) append(q, e);
     }
@@ -109,7 +129,7 @@ static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw
     q->bytes_max = bytes_max < QUEUE_BYTES_MAX ? bytes_max : QUEUE_BYTES_MAX;
     sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
     row_order order = self->order;
-    if (order == ROW_ORDER_NONE && (q->options.stamp || q->options.rows_max != UINT64_MAX)) order = ROW_ORDER_INPUTS;
+    if (order == ROW_ORDER_NONE && (q->options.stamp || q->options.pick || q->options.rows_max != UINT64_MAX)) order = ROW_ORDER_INPUTS;
     return sequencer_create(run, n_inputs, order, q->bytes_max, callbacks, &q->order, err);
 }
 
@@ -197,7 +217,7 @@ static tw_status queue_save(sink *self, saved_part *to, tw_error *err) {
     queue *q = of_sink(self);
     pthread_mutex_lock(&q->lock);
     uint64_t rows = q->rows_passed;
-    tw_status status = q->options.stamp_save ? q->options.stamp_save(q->options.context, to, err) : TW_OK;
+    tw_status status = q->options.save ? q->options.save(q->options.context, to, err) : TW_OK;
     pthread_mutex_unlock(&q->lock);
     return status == TW_OK ? part_put_int(to, "rows", (int64_t)rows, err) : status;
 }
@@ -205,12 +225,12 @@ static tw_status queue_save(sink *self, saved_part *to, tw_error *err) {
 static tw_status queue_load(sink *self, const saved_part *from, tw_error *err) {
     queue *q = of_sink(self);
     q->rows_passed = (uint64_t)part_get_int(from, "rows", 0);
-    return q->options.stamp_load ? q->options.stamp_load(q->options.context, from, &q->last.watermark, err) : TW_OK;
+    return q->options.load ? q->options.load(q->options.context, q->run, from, &q->last.watermark, err) : TW_OK;
 }
 
 static void queue_shape(const sink *self, char *out, size_t capacity) {
     const queue *q = of_sink((sink *)self);
-    if (q->options.stamp_shape) q->options.stamp_shape(q->options.context, out, capacity);
+    if (q->options.shape) q->options.shape(q->options.context, out, capacity);
 }
 
 static tw_status queue_end_input(sink *self, uint32_t input, uint64_t n_splits, tw_error *err) {
@@ -246,7 +266,7 @@ static tw_status queue_finish(sink *self, tw_error *err) {
 static void queue_needs(sink *self, bool *needed) {
     queue *q = of_sink(self);
     for (uint32_t i = 0; i < q->n_columns; i++) needed[i] = q->needed[i];
-    if (q->options.stamp_needs) q->options.stamp_needs(q->options.context, needed);
+    if (q->options.needs) q->options.needs(q->options.context, needed);
 }
 
 static void clear(queue *q) {
@@ -263,7 +283,7 @@ static void queue_release(queue *q) {
     clear(q);
     sequencer_free(q->order);
     pthread_mutex_destroy(&q->lock);
-    if (q->options.stamp_free) q->options.stamp_free(q->options.context);
+    if (q->options.free) q->options.free(q->options.context);
     free(q->needed);
     free(q);
 }
@@ -271,7 +291,8 @@ static void queue_free_sink(sink *self) { queue_release(of_sink(self)); }
 
 static void queue_describe(const sink *self, char *out, size_t capacity) {
     const queue *q = of_sink((sink *)self);
-    if (q->options.rows_max != UINT64_MAX)
+    if (q->options.describe) q->options.describe(q->options.context, out, capacity);
+    else if (q->options.rows_max != UINT64_MAX)
         snprintf(out, capacity, "in row order, until %llu rows", (unsigned long long)q->options.rows_max);
     else
         snprintf(out, capacity, "bounded queue, any idle worker takes the next batch");
@@ -291,9 +312,11 @@ static tw_status queue_next(reader *self, batch **out, tw_error *err) {
         if (err) *err = r->e->failure[0];
         return r->e->failure[0].code;
     }
-    *out = r->e->b;
-    free(r->e);
+    entry *e = r->e;
+    if (e->rows) TRY(batch_pick(r->run->memory, e->b, e->rows, NULL, e->n, out, err));
+    else *out = batch_ref(e->b);
     r->e = NULL;
+    entry_free(e);
     return TW_OK;
 }
 
@@ -326,6 +349,7 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
     }
     r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD,
                          .partition = e->partition, .own = e->own, .others = e->others, .after = e->after};
+    r->run = q->run;
     r->e = e;
     *out = &r->reader;
     if (room) run_wake(q->run);
@@ -381,7 +405,7 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     if (!q || !needed) {
         free(q);
         free(needed);
-        if (options.stamp_free) options.stamp_free(options.context);
+        if (options.free) options.free(options.context);
         return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
     }
     memset(needed, 1, n_columns);
@@ -393,7 +417,7 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     q->owners = 2;
     q->satisfied = options.rows_max == 0;
     pthread_mutex_init(&q->lock, NULL);
-    q->sink = (sink){.class = &queue_sink_class, .name = options.name};
+    q->sink = (sink){.class = &queue_sink_class, .name = options.name, .keeps_state = options.keeps_state};
     q->source = (source){.class = &queue_source_class, .name = options.name, .live = true, .ends = options.rows_max != UINT64_MAX};
     *out_sink = &q->sink;
     *out_source = &q->source;

@@ -10,17 +10,24 @@
  * returns the one after it. */
 typedef int64_t (*queue_stamp)(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others);
 
+/* In row order, one batch at a time: which of its rows go on, into rows[b->rows], *n of them. Failures are final. */
+typedef tw_status (*queue_pick)(void *context, run_context *run, const batch *b, uint32_t partition, uint32_t *rows, uint32_t *n,
+                                tw_error *err);
+
 typedef struct queue_options {
     const char *name;     /* for explain */
     uint64_t rows_max;    /* all rows that pass in a run; UINT64_MAX: no limit */
     uint32_t piece_rows;  /* batches are cut to this many rows; 0: not cut */
     queue_stamp stamp;    /* makes the watermarks of what follows; NULL: they are those of what comes */
-    void *context;        /* of stamp; taken over when there is stamp_free */
-    void (*stamp_free)(void *context); /* with the queue; may be NULL */
-    tw_status (*stamp_save)(void *context, struct saved_part *to, tw_error *err); /* with an epoch; may be NULL */
-    tw_status (*stamp_load)(void *context, const struct saved_part *from, int64_t *watermark, tw_error *err);
-    void (*stamp_shape)(const void *context, char *out, size_t capacity);
-    void (*stamp_needs)(void *context, bool *needed); /* columns that stamp looks at; may be NULL */
+    queue_pick pick;      /* NULL: all rows go on */
+    bool keeps_state;     /* `pick` does, from epoch to epoch */
+    void *context;        /* of all that follow, each of which may be NULL; taken over when there is `free` */
+    void (*free)(void *context); /* with the queue */
+    tw_status (*save)(void *context, struct saved_part *to, tw_error *err); /* with an epoch */
+    tw_status (*load)(void *context, run_context *run, const struct saved_part *from, int64_t *watermark, tw_error *err);
+    void (*shape)(const void *context, char *out, size_t capacity);
+    void (*needs)(void *context, bool *needed); /* columns that stamp and pick look at */
+    void (*describe)(const void *context, char *out, size_t capacity);
 } queue_options;
 
 /* Both ends, for stream_break. They share one state. */

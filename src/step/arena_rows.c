@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "engine/checkpoint.h"
+
 #define CHUNK_BYTES_MIN ((size_t)16 << 10)
 #define CHUNK_BYTES_MAX ((size_t)2 << 20)
 
@@ -113,4 +115,35 @@ bool arena_rows_reserve(arena_rows *a, uint32_t rows) {
 
 tw_status arena_rows_heap(const arena_rows *a, buffer **out, tw_error *err) {
     return buffer_join(a->heaps, a->n_heaps, out, err);
+}
+
+enum { saved_rows = 8192 }; /* in a frame */
+
+/* Rows that lie side by side, as a block of their own. */
+static tw_status save_rows(const arena_rows *a, const uint8_t *rows, uint32_t n, saved_part *to, int64_t tag, tw_error *err) {
+    const row_layout *l = a->layout;
+    size_t heap_bytes = 0;
+    for (uint32_t i = 0; i < n; i++) heap_bytes += rows_copy_heap_bytes(l, rows + (size_t)i * l->stride);
+    row_block *b;
+    TRY(row_block_new(a->memory, MEMORY_FLOW, l, n, heap_bytes, &b, err));
+    uint8_t *heap = b->heap ? b->heap->data : NULL;
+    for (uint32_t i = 0; i < n; i++) rows_copy(l, rows + (size_t)i * l->stride, b->rows->data + (size_t)i * l->stride, &heap);
+    b->n = n;
+    b->heap_used = heap_bytes;
+    const row_block *one = b;
+    tw_status status = part_put_rows(to, tag, l, &one, 1, err);
+    row_block_free(b);
+    return status;
+}
+
+tw_status arena_rows_save(const arena_rows *a, saved_part *to, int64_t tag, tw_error *err) {
+    for (uint32_t c = 0; c < a->n_chunks; c++) {
+        uint8_t *row;
+        uint32_t n = arena_rows_chunk(a, c, &row);
+        for (uint32_t done = 0, some; done < n; done += some) {
+            some = n - done < saved_rows ? n - done : saved_rows;
+            TRY(save_rows(a, row + (size_t)done * a->layout->stride, some, to, tag, err));
+        }
+    }
+    return TW_OK;
 }

@@ -348,7 +348,7 @@ const step_descriptor step_distinct = {
                    .n_options = COUNT_OF(distinct_options),
                    .shorthand = "on",
                    .details = "Null equals null here. The rows of the result have no order. After a window step rows are "
-                              "told apart within their window; an endless flow needs one.",
+                              "told apart within their window; an endless flow needs one (or the step dedupe).",
                    .example = "- distinct: [user_id]"},
     .build = distinct_build,
     .columns = COLUMNS_KEPT,

@@ -12,7 +12,6 @@ enum {
     apart_groups = 8192,
     apart_flushes = 32,
     flush_rows = 8192,
-    saved_rows = 8192,           /* of a table, in a frame */
 };
 
 static const double apart_ratio = 0.9; /* of groups to rows, from which on combining in the cache is not worth it */
@@ -195,36 +194,8 @@ tw_status group_store_save(group_store *s, saved_part *to, int64_t tag, tw_error
     return exchange_each(s->exchange, save_blocks, &context, err);
 }
 
-/* Rows that lie side by side, as a block of their own. */
-static tw_status save_rows(const saving *s, const uint8_t *rows, uint32_t n, tw_error *err) {
-    const row_layout *l = s->store->shape->layout;
-    size_t heap_bytes = 0;
-    for (uint32_t i = 0; i < n; i++) heap_bytes += rows_copy_heap_bytes(l, rows + (size_t)i * l->stride);
-    row_block *b;
-    TRY(row_block_new(s->store->run->memory, MEMORY_FLOW, l, n, heap_bytes, &b, err));
-    uint8_t *heap = b->heap ? b->heap->data : NULL;
-    for (uint32_t i = 0; i < n; i++) rows_copy(l, rows + (size_t)i * l->stride, b->rows->data + (size_t)i * l->stride, &heap);
-    b->n = n;
-    b->heap_used = heap_bytes;
-    const row_block *one = b;
-    tw_status status = part_put_rows(s->to, s->tag, l, &one, 1, err);
-    row_block_free(b);
-    return status;
-}
-
 tw_status group_lane_save(group_lane *l, saved_part *to, int64_t tag, tw_error *err) {
-    saving context = {l->store, to, tag};
-    const arena_rows *rows = &l->table.rows;
-    size_t stride = l->store->shape->layout->stride;
-    for (uint32_t c = 0; c < rows->n_chunks; c++) {
-        uint8_t *row;
-        uint32_t n = arena_rows_chunk(rows, c, &row);
-        for (uint32_t done = 0, some; done < n; done += some) {
-            some = n - done < saved_rows ? n - done : saved_rows;
-            TRY(save_rows(&context, row + done * stride, some, err));
-        }
-    }
-    return TW_OK;
+    return arena_rows_save(&l->table.rows, to, tag, err);
 }
 
 tw_status group_store_load(group_store *s, const saved_part *from, uint32_t frame, tw_error *err) {

@@ -12,6 +12,6 @@ tw_status stream_convert(stream *s, schema *to, tw_error *err);
 extern const step_descriptor step_select, step_derive, step_rename, step_drop, step_filter;
 extern const step_descriptor step_split_words, step_explode;
 extern const step_descriptor step_group, step_distinct, step_sort, step_limit, step_sample, step_window;
-extern const step_descriptor step_join, step_union, step_busy;
+extern const step_descriptor step_join, step_union, step_busy, step_dedupe;
 
 #endif

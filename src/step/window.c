@@ -6,101 +6,15 @@
 #include <stdlib.h>
 
 #include "engine/bad_records.h"
-#include "engine/checkpoint.h"
 #include "engine/queue.h"
-#include "step/projection.h"
+#include "step/event_clock.h"
+#include "step/steps.h"
 
 #define WINDOWS_OF_A_ROW_MAX 10000
 
 typedef struct window_shape {
     int64_t size, every, lateness; /* microseconds */
 } window_shape;
-
-/* ---- watermarks ---- */
-
-typedef struct window_clock {
-    uint32_t time;       /* column */
-    int64_t lateness;
-    int64_t *watermarks; /* of each partition seen */
-    uint32_t n, capacity;
-} window_clock;
-
-static int64_t greatest_time(const column *c) {
-    const int64_t *times = c->values;
-    int64_t most = INT64_MIN;
-    for (uint32_t i = 0; i < c->rows; i++)
-        if ((!c->valid || column_is_valid(c, i)) && times[i] > most) most = times[i];
-    return most;
-}
-
-static int64_t less(int64_t time, int64_t lateness) {
-    return time < WATERMARK_NONE + lateness ? WATERMARK_NONE : time - lateness;
-}
-
-/* Without memory for one more partition it shares the first's place: then watermarks come early, never late. */
-static uint32_t place_of(window_clock *c, uint32_t partition) {
-    if (partition >= c->capacity) {
-        uint32_t capacity = partition + 1 < 16 ? 16 : 2 * partition + 1;
-        int64_t *bigger = realloc(c->watermarks, capacity * sizeof *bigger);
-        if (!bigger) return 0;
-        c->watermarks = bigger;
-        c->capacity = capacity;
-    }
-    while (c->n <= partition) c->watermarks[c->n++] = WATERMARK_END; /* not seen */
-    if (c->watermarks[partition] == WATERMARK_END) c->watermarks[partition] = WATERMARK_NONE;
-    return partition;
-}
-
-static int64_t stamp(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others) {
-    window_clock *c = context;
-    uint32_t at = place_of(c, partition);
-    *others = WATERMARK_END;
-    for (uint32_t i = 0; i < c->n; i++)
-        if (i != at && c->watermarks[i] < *others) *others = c->watermarks[i];
-    *own = c->watermarks[at];
-    int64_t after = less(greatest_time(&b->columns[c->time]), c->lateness);
-    if (after > *own) c->watermarks[at] = after;
-    return c->watermarks[at] < *others ? c->watermarks[at] : *others;
-}
-
-/* The k-th partition's watermark, for those that were seen. */
-static tw_status clock_save(void *context, saved_part *to, tw_error *err) {
-    const window_clock *c = context;
-    for (uint32_t i = 0; i < c->n; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "watermark %u", i);
-        if (c->watermarks[i] != WATERMARK_END) TRY(part_put_int(to, key, c->watermarks[i], err));
-    }
-    return part_put_int(to, "partitions", c->n, err);
-}
-
-static tw_status clock_load(void *context, const saved_part *from, int64_t *watermark, tw_error *err) {
-    window_clock *c = context;
-    int64_t n = part_get_int(from, "partitions", 0), least = WATERMARK_END;
-    for (uint32_t i = 0; i < n; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "watermark %u", i);
-        if (!part_get(from, key)) continue;
-        if (place_of(c, i) != i) return error_set(err, TW_ERR_MEMORY, "out of memory for window");
-        c->watermarks[i] = part_get_int(from, key, WATERMARK_NONE);
-        if (c->watermarks[i] < least) least = c->watermarks[i];
-    }
-    *watermark = least == WATERMARK_END ? WATERMARK_NONE : least;
-    /* The next run may number partitions in another way: none of them is taken for further than it was. */
-    for (uint32_t i = 0; i < c->n; i++)
-        if (c->watermarks[i] != WATERMARK_END) c->watermarks[i] = least;
-    return TW_OK;
-}
-
-static void clock_shape(const void *context, char *out, size_t capacity) {
-    snprintf(out, capacity, "lateness %.6g s", (double)((const window_clock *)context)->lateness * 1e-6);
-}
-
-static void clock_needs(void *context, bool *needed) { needed[((window_clock *)context)->time] = true; }
-static void clock_free(void *context) {
-    free(((window_clock *)context)->watermarks);
-    free(context);
-}
 
 /* ---- the operator ---- */
 
@@ -180,7 +94,7 @@ static tw_status keep_rows(window_state *s, const batch *in, uint32_t *rows, int
         int64_t watermark = own < s->others ? own : s->others;
         if (p->live && last_start(times[i], p->shape.every) + p->shape.size <= watermark) late++;
         else watermarks[*n] = watermark, rows[(*n)++] = i;
-        int64_t after = less(times[i], p->shape.lateness);
+        int64_t after = event_clock_less(times[i], p->shape.lateness);
         if (after > own) own = after;
     }
     if (late) atomic_fetch_add_explicit(&s->run->late_records, late, memory_order_relaxed);
@@ -384,13 +298,11 @@ static tw_status widened_schema(const schema *in, schema **out, tw_error *err) {
 
 /* Watermarks are made where rows pass in order. */
 static tw_status put_clock(stream *s, uint32_t time, int64_t lateness, tw_error *err) {
-    window_clock *c = calloc(1, sizeof *c);
-    if (!c) return no_memory(err);
-    c->time = time;
-    c->lateness = lateness;
-    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = stamp, .context = c,
-                             .stamp_free = clock_free, .stamp_save = clock_save, .stamp_load = clock_load,
-                             .stamp_shape = clock_shape, .stamp_needs = clock_needs};
+    event_clock *c;
+    TRY(event_clock_new(time, lateness, &c, err));
+    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = event_clock_stamp, .context = c,
+                             .free = event_clock_free, .save = event_clock_save, .load = event_clock_load,
+                             .shape = event_clock_shape, .needs = event_clock_needs};
     return stream_queue(s, options, err);
 }
 

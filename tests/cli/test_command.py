@@ -25,7 +25,7 @@ steps:
 sink: { stdout: {} }
 run: { parallelism: 2, memory: 256MiB }
 """
-STEPS = ["busy", "derive", "distinct", "drop", "explode", "filter", "group", "join", "limit", "parse", "rename", "sample",
+STEPS = ["busy", "dedupe", "derive", "distinct", "drop", "explode", "filter", "group", "join", "limit", "parse", "rename", "sample",
          "select", "sort", "split_words", "union"]
 
 

@@ -1,0 +1,27 @@
+/* event_clock.h: the watermark of an endless flow, made where rows pass in order: per partition the greatest time so
+ * far less the lateness, the least of them for all. What queue.h calls; one thread at a time. */
+#ifndef STEP_EVENT_CLOCK_H
+#define STEP_EVENT_CLOCK_H
+
+#include "engine/queue.h"
+
+typedef struct event_clock event_clock;
+
+/* time: the column, a timestamp. */
+tw_status event_clock_new(uint32_t time, int64_t lateness, event_clock **out, tw_error *err);
+void event_clock_free(void *clock);
+
+/* As queue_stamp, and the other callbacks of queue_options. */
+int64_t event_clock_stamp(void *clock, const batch *b, uint32_t partition, int64_t *own, int64_t *others);
+tw_status event_clock_save(void *clock, struct saved_part *to, tw_error *err);
+tw_status event_clock_load(void *clock, run_context *run, const struct saved_part *from, int64_t *watermark, tw_error *err);
+void event_clock_shape(const void *clock, char *out, size_t capacity);
+void event_clock_needs(void *clock, bool *needed);
+
+/* What the watermark of a partition is after a row of this time. */
+int64_t event_clock_advance(const event_clock *c, int64_t watermark, int64_t time);
+
+/* A time less a length; WATERMARK_NONE at least. */
+int64_t event_clock_less(int64_t time, int64_t length);
+
+#endif
