@@ -85,6 +85,7 @@ void origin_unref(origin *o) {
     if (!o || atomic_fetch_sub_explicit(&o->references, 1, memory_order_acq_rel) != 1) return;
     buffer_unref(o->raw_buffer);
     buffer_unref(o->raw_heap);
+    if (o->release) o->release(o->context);
     free(o);
 }
 

@@ -88,9 +88,10 @@ typedef struct origin {
     char *file;             /* path or connector name */
     uint64_t first_record;  /* number of the record that row 0 came from, counted from 1 */
     /* Optional: how many records come before those that first_record counts. A reader in the middle of a
-     * file knows that only by counting, which is put off until a message asks. Its context outlives the
-     * origin. */
+     * file knows that only by counting, which is put off until a message asks. `release`, if any, is called with
+     * the context when the origin goes; without it the context outlives the origin. */
     uint64_t (*records_before)(const struct origin *o);
+    void (*release)(const void *context);
     const void *context;
     uint64_t split;
     buffer *raw_buffer;     /* with dead letters only: view[records], each record as it came */

@@ -138,6 +138,10 @@ tw_status decoder_place(decoder *d, const row_places *places, batch *b, tw_error
     o->records_before = d->place.records_before;
     o->context = d->place.context;
     o->split = d->place.split;
+    if (d->place.retain) {
+        d->place.retain(o->context);
+        o->release = d->place.release;
+    }
     if (places->record) {
         TRY(buffer_new(d->run->memory, MEMORY_FLOW, b->rows * sizeof(uint32_t), &b->origin_rows, err));
         memcpy(b->origin_rows->data, places->record, b->rows * sizeof(uint32_t));

@@ -6,18 +6,18 @@
 #include "engine/plan.h"
 #include "io/block_reader.h"
 #include "io/connectors.h"
-#include "io/glob.h"
+#include "io/file_follow.h"
 #include "io/infer.h"
 #include "io/input_files.h"
 
 typedef struct file_source {
     source base;
     format format;
-    path_list paths;
-    input_files files;
+    input_files *files;
+    file_follow *follow; /* NULL: the files are those that are there when the job is checked */
     bool *needed; /* NULL: all */
     run_context *run;
-    char *description;
+    char *description, *shape;
     /* A pipe that was looked at for its types: what was read is given again. */
     block_reader *pipe;
     size_t pipe_file;
@@ -28,7 +28,8 @@ typedef struct file_source {
 typedef struct file_reader {
     reader base;
     file_source *source;
-    size_t file, end; /* files of the split */
+    input_files *files;
+    size_t file, end; /* of these, the files of the split */
     uint64_t part;
     bool in_parts;
     bool started;     /* a span of the file at hand has been seen */
@@ -37,8 +38,11 @@ typedef struct file_reader {
     size_t kept;      /* of them, given again */
     decoder *decoder;
     bool fed;
+    unsigned failures; /* of one call, one after the other */
     uint64_t records, rows; /* records of the file at hand, rows of the split, that are done */
 } file_reader;
+
+enum { IO_TRIES = 3 }; /* then a followed file is given up */
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "the system's memory is used up"); }
 
@@ -71,7 +75,7 @@ static tw_status open_stream(const format *f, const input_file *file, memory *m,
 
 static tw_status is_inside(void *context, const uint8_t *bytes, size_t size, bool *out, tw_error *err) {
     file_reader *r = context;
-    return input_file_inside(&r->source->files.files[r->file], r->part, bytes, size, out, err);
+    return input_file_inside(&r->files->files[r->file], r->part, bytes, size, out, err);
 }
 
 static tw_status open_part(file_reader *r, input_file *f, tw_error *err) {
@@ -93,7 +97,7 @@ static tw_status open_part(file_reader *r, input_file *f, tw_error *err) {
 
 static tw_status open_file(file_reader *r, tw_error *err) {
     file_source *s = r->source;
-    input_file *f = &s->files.files[r->file];
+    input_file *f = &r->files->files[r->file];
     r->started = false;
     r->records = 0;
     if (r->in_parts) return open_part(r, f, err);
@@ -121,7 +125,7 @@ static tw_status next_block(file_reader *r, block *out, tw_error *err) {
     }
     bool quotes = r->in_parts && !r->started && format_framing(&s->format) == FRAMING_QUOTED;
     if (!quotes) return block_reader_next(r->blocks, out, err);
-    input_file *f = &s->files.files[r->file];
+    input_file *f = &r->files->files[r->file];
     input_file_claim(f, r->part);
     tw_status status = block_reader_next(r->blocks, out, err);
     if (status != TW_OK) input_file_give_up(f, r->part);
@@ -129,14 +133,15 @@ static tw_status next_block(file_reader *r, block *out, tw_error *err) {
 }
 
 static span_place place_of(const file_reader *r) {
-    const file_source *s = r->source;
-    const input_file *f = &s->files.files[r->file];
+    const input_file *f = &r->files->files[r->file];
     span_place p = {.file = f->name,
                     .first_record = r->records + 1,
                     .position = r->base.position + r->rows,
                     .file_start = !r->started && r->part == 0};
     if (r->in_parts && r->part) {
         p.records_before = input_file_records_before;
+        p.retain = input_file_retain;
+        p.release = input_file_release;
         p.context = f;
         p.split = r->part;
     }
@@ -171,8 +176,13 @@ static tw_status feed_block(file_reader *r, tw_error *err) {
     return status;
 }
 
-static tw_status file_next(reader *base, batch **out, tw_error *err) {
-    file_reader *r = (file_reader *)base;
+static void end_file(file_reader *r) {
+    block_reader_close(r->blocks);
+    r->blocks = NULL;
+    r->file++;
+}
+
+static tw_status read_on(file_reader *r, batch **out, tw_error *err) {
     run_context *run = r->source->run;
     while (true) {
         if (r->fed) {
@@ -186,15 +196,39 @@ static tw_status file_next(reader *base, batch **out, tw_error *err) {
         }
         if (r->file == r->end) return TW_END;
         if (run_cancelled(run)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
+        if (atomic_load_explicit(&r->files->files[r->file].given_up, memory_order_relaxed)) {
+            end_file(r);
+            continue;
+        }
         if (!r->blocks) TRY(open_file(r, err));
         tw_status status = feed_block(r, err);
-        if (status == TW_END) {
-            block_reader_close(r->blocks);
-            r->blocks = NULL;
-            r->file++;
-        } else if (status != TW_OK) {
-            return status;
-        }
+        if (status == TW_END) end_file(r);
+        else if (status != TW_OK) return status;
+    }
+}
+
+/* The file cannot be read on: all that is left of it is one bad record. */
+static tw_status give_up(file_reader *r, tw_error *err) {
+    input_file *f = &r->files->files[r->file];
+    tw_error why = *err;
+    *err = (tw_error){0};
+    if (!atomic_exchange(&f->given_up, true)) TRY(bad_record(r->source->run, f->name, why.record, NULL, 0, why.message, err));
+    decoder_drop(r->decoder);
+    r->fed = false;
+    r->failures = 0;
+    end_file(r);
+    return TW_OK;
+}
+
+/* Of files that come for ever, one that is torn or gone is no reason to end. */
+static tw_status file_next(reader *base, batch **out, tw_error *err) {
+    file_reader *r = (file_reader *)base;
+    while (true) {
+        tw_status status = read_on(r, out, err);
+        bool fails = status == TW_ERR_DATA || (status == TW_ERR_IO && ++r->failures == IO_TRIES);
+        if (status == TW_OK) r->failures = 0;
+        if (!r->source->follow || !fails) return status;
+        TRY(give_up(r, err));
     }
 }
 
@@ -202,6 +236,7 @@ static void file_reader_free(reader *base) {
     file_reader *r = (file_reader *)base;
     block_reader_close(r->blocks);
     decoder_free(r->decoder);
+    input_files_unref(r->files);
     free(r);
 }
 
@@ -212,29 +247,37 @@ static const reader_class file_reader_class = {file_next, file_reader_free};
 static tw_status file_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
     file_source *s = (file_source *)self;
     s->run = run;
-    s->files.cancelled = run->cancelled;
-    TRY(input_files_plan(&s->files, err));
-    self->bytes_total = s->files.bytes;
-    *n_splits = s->files.n_splits;
+    if (s->follow) {
+        *n_splits = UINT64_MAX;
+        return file_follow_start(s->follow, run, err);
+    }
+    s->files->cancelled = run->cancelled;
+    TRY(input_files_plan(s->files, err));
+    self->bytes_total = s->files->bytes;
+    *n_splits = s->files->n_splits;
     return TW_OK;
 }
 
 static tw_status file_open(source *self, uint64_t split, reader **out, tw_error *err) {
     file_source *s = (file_source *)self;
-    if (split >= s->files.n_splits) return TW_END;
-    const split_group *g = input_files_group(&s->files, split);
+    followed_split at = {s->files, split, 0};
+    if (s->follow) TRY(file_follow_next(s->follow, &at, err));
+    else if (split >= s->files->n_splits) return TW_END;
+    const split_group *g = input_files_group(at.files, at.split);
     file_reader *r = calloc(1, sizeof *r);
     if (!r) return no_memory(err);
     r->base.class = &file_reader_class;
     r->source = s;
+    r->files = input_files_ref(at.files);
     r->file = g->first_file;
     r->end = g->first_file + g->n_files;
-    r->part = split - g->first_split;
-    r->in_parts = s->files.files[r->file].parts != NULL;
-    r->base.position = (g->first_unit + (r->in_parts ? r->part : 0)) << 32;
+    r->part = at.split - g->first_split;
+    r->in_parts = at.files->files[r->file].parts != NULL;
+    r->base.position = (at.first_unit + g->first_unit + (r->in_parts ? r->part : 0)) << 32;
     tw_status status = decoder_new(&s->format, s->run, s->needed, &r->decoder, err);
+    if (status == TW_OK && s->follow) status = file_follow_took(s->follow, err);
     if (status == TW_OK) *out = &r->base;
-    else free(r);
+    else file_reader_free(&r->base);
     return status;
 }
 
@@ -243,6 +286,20 @@ static void file_prune(source *self, const bool *needed) {
     uint32_t n = s->format.schema->n;
     if (!s->needed) s->needed = malloc(n + 1);
     if (s->needed) memcpy(s->needed, needed, n);
+}
+
+static void file_stop(source *self) { file_follow_stop(((file_source *)self)->follow); }
+
+static tw_status file_save(source *self, uint64_t epoch, saved_part *to, tw_error *err) {
+    return file_follow_save(((file_source *)self)->follow, to, err);
+}
+
+static tw_status file_load(source *self, const saved_part *from, tw_error *err) {
+    return file_follow_load(((file_source *)self)->follow, from, err);
+}
+
+static void file_shape(const source *self, char *out, size_t capacity) {
+    snprintf(out, capacity, "%s", ((const file_source *)self)->shape);
 }
 
 static void file_describe(const source *self, char *out, size_t capacity) {
@@ -255,11 +312,12 @@ static void file_free(source *self) {
     block_reader_close(s->pipe);
     for (size_t i = 0; i < s->n_kept; i++) buffer_unref(s->kept[i].span.owner);
     free(s->kept);
-    input_files_free(&s->files);
+    input_files_unref(s->files);
+    file_follow_free(s->follow);
     format_free(&s->format);
-    path_list_free(&s->paths);
     free(s->needed);
     free(s->description);
+    free(s->shape);
     free(s);
 }
 
@@ -267,6 +325,10 @@ static const source_class file_class = {
     .start = file_start,
     .open = file_open,
     .prune = file_prune,
+    .stop = file_stop,
+    .shape = file_shape,
+    .save = file_save,
+    .load = file_load,
     .describe = file_describe,
     .free = file_free,
 };
@@ -307,7 +369,7 @@ static tw_status sample_file(file_source *s, input_file *f, memory *m, inference
         return status;
     }
     s->pipe = blocks;
-    s->pipe_file = (size_t)(f - s->files.files);
+    s->pipe_file = (size_t)(f - s->files->files);
     *enough = true; /* only one is kept */
     return TW_OK;
 }
@@ -317,11 +379,13 @@ static tw_status infer_schema(file_source *s, memory *m, tw_error *err) {
     TRY(inference_new(&s->format, m, &n, err));
     tw_status status = TW_OK;
     bool enough = false;
-    for (size_t i = 0; i < s->files.n && status == TW_OK && !enough; i++)
-        status = sample_file(s, &s->files.files[i], m, n, &enough, err);
+    for (size_t i = 0; i < s->files->n && status == TW_OK && !enough; i++) {
+        status = sample_file(s, &s->files->files[i], m, n, &enough, err);
+        if (s->follow && (status == TW_ERR_IO || status == TW_ERR_DATA)) status = TW_OK; /* still written, or gone */
+    }
     if (status == TW_OK) {
         status = inference_finish(n, err);
-        if (status == TW_ERR_DATA) error_in_data(err, s->files.files[0].name, 0);
+        if (status == TW_ERR_DATA) error_in_data(err, s->files->files[0].name, 0);
     }
     inference_free(n);
     return status;
@@ -329,18 +393,18 @@ static tw_status infer_schema(file_source *s, memory *m, tw_error *err) {
 
 /* ---- building ---- */
 
-static tw_status find_files(file_source *s, error_list *errors, const args *a, const char *const *patterns,
-                            size_t n, tw_error *err) {
+static tw_status find_files(error_list *errors, const args *a, const char *const *patterns, size_t n, path_list *out,
+                            tw_error *err) {
     size_t wrong = 0;
     for (size_t i = 0; i < n; i++) {
         if (strcmp(patterns[i], "-")) continue;
         if (n > 1) return args_error(a, "path", errors, "standard input ('-') stands alone");
-        s->paths.paths = calloc(1, sizeof *s->paths.paths);
-        if (s->paths.paths) s->paths.paths[s->paths.n++] = strdup("-");
-        return s->paths.paths && s->paths.paths[0] ? TW_OK : no_memory(err);
+        out->paths = calloc(1, sizeof *out->paths);
+        if (out->paths) out->paths[out->n++] = strdup("-");
+        return out->paths && out->paths[0] ? TW_OK : no_memory(err);
     }
     tw_error why = {0};
-    tw_status status = glob_paths(patterns, n, &s->paths, &wrong, &why);
+    tw_status status = glob_paths(patterns, n, out, &wrong, &why);
     if (status == TW_ERR_JOB) return args_error(a, "path", errors, "%s", why.message);
     if (status != TW_OK && err) *err = why;
     return status;
@@ -348,24 +412,69 @@ static tw_status find_files(file_source *s, error_list *errors, const args *a, c
 
 static tw_status describe(file_source *s, const char *const *patterns, size_t n, tw_error *err) {
     char text[256];
-    const char *kind = format_names[s->format.kind];
-    if (s->paths.n == 1) snprintf(text, sizeof text, "%.200s as %s", s->paths.paths[0], kind);
-    else snprintf(text, sizeof text, "%.160s%s (%zu files) as %s", patterns[0], n > 1 ? ", ..." : "", s->paths.n, kind);
+    const char *kind = format_names[s->format.kind], *more = n > 1 ? ", ..." : "";
+    if (s->follow) snprintf(text, sizeof text, "%.160s%s as %s, and what comes", patterns[0], more, kind);
+    else if (s->files->n == 1) snprintf(text, sizeof text, "%.200s as %s", s->files->files[0].path, kind);
+    else snprintf(text, sizeof text, "%.160s%s (%zu files) as %s", patterns[0], more, s->files->n, kind);
     s->description = strdup(text);
     return s->description ? TW_OK : no_memory(err);
+}
+
+/* ---- following ---- */
+
+static tw_status find_followed(file_source *s, error_list *errors, const args *a, const char *const *patterns, size_t n,
+                               path_list *out, tw_error *err) {
+    size_t wrong;
+    tw_error why = {0};
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(patterns[i], "-")) return args_error(a, "path", errors, "standard input ('-') cannot be followed");
+    tw_status status = file_follow_new(&s->format, patterns, n, args_int(a, "settle"), &s->follow, &wrong, &why);
+    if (status == TW_OK) status = file_follow_list(s->follow, out, &why);
+    if (status == TW_ERR_JOB || status == TW_ERR_IO) return args_error(a, "path", errors, "%s", why.message);
+    if (status != TW_OK && err) *err = why;
+    return status;
+}
+
+/* Types come from what is there, or else from `columns` alone. */
+static tw_status schema_of_followed(file_source *s, error_list *errors, const args *a, memory *m, tw_error *err) {
+    if (s->files) {
+        TRY(infer_schema(s, m, err));
+        free(s->format.header_file); /* another file may come to its name */
+        s->format.header_file = NULL;
+        return TW_OK;
+    }
+    if (s->format.n_columns) return format_schema_of_columns(&s->format, err);
+    return args_error(a, "path", errors, "no file is there yet that types could be taken from: set columns");
+}
+
+/* What byte a part begins at depends on these. */
+static tw_status shape_of_followed(file_source *s, const char *const *patterns, size_t n, tw_error *err) {
+    struct text t = {0};
+    for (size_t i = 0; i < n; i++) text_printf(&t, "%s%s", i ? ", " : "", patterns[i]);
+    text_printf(&t, " as %s", format_names[s->format.kind]);
+    s->shape = text_take(&t);
+    return s->shape ? TW_OK : no_memory(err);
 }
 
 static tw_status build(file_source *s, plan_builder *b, const args *a, const char *const *patterns, size_t n,
                        tw_error *err) {
     error_list *errors = plan_errors(b);
-    if (args_bool(a, "follow")) return args_error(a, "follow", errors, "is not available yet");
-    tw_status found = find_files(s, errors, a, patterns, n, err);
+    path_list paths = {0};
+    bool follows = args_bool(a, "follow");
+    if (!follows && args_given(a, "settle")) return args_error(a, "settle", errors, "is for 'follow: true'");
+    tw_status found = follows ? find_followed(s, errors, a, patterns, n, &paths, err)
+                              : find_files(errors, a, patterns, n, &paths, err);
     if (found != TW_OK && found != TW_ERR_JOB) return found;
-    TRY(format_from_args(errors, a, found == TW_OK ? (const char *const *)s->paths.paths : patterns,
-                         found == TW_OK ? s->paths.n : n, FORMAT_LINES, &s->format, err));
-    TRY(found);
-    TRY(input_files_new(&s->format, s->paths.paths, s->paths.n, &s->files, err));
-    if (!s->format.schema) TRY(infer_schema(s, plan_memory(b), err));
+    tw_status status = format_from_args(errors, a, paths.n ? (const char *const *)paths.paths : patterns,
+                                        paths.n ? paths.n : n, FORMAT_LINES, &s->format, err);
+    if (status == TW_OK) status = found;
+    if (status == TW_OK && paths.n) status = input_files_new(&s->format, &paths, &s->files, err);
+    path_list_free(&paths);
+    TRY(status);
+    if (!s->format.schema)
+        TRY(follows ? schema_of_followed(s, errors, a, plan_memory(b), err) : infer_schema(s, plan_memory(b), err));
+    s->base.endless = s->base.replays = follows;
+    if (follows) TRY(shape_of_followed(s, patterns, n, err));
     return describe(s, patterns, n, err);
 }
 
@@ -395,7 +504,9 @@ static const option file_options[] = {
     {"path", OPTION_PATHS, OPTION_REQUIRED | OPTION_OR_ONE,
      "a file, a pattern (*, ?, [...], ** for any folders), a list of them, or - for standard input"},
     FORMAT_OPTIONS,
-    {"follow", OPTION_BOOL, .default_text = "false", .help = "goes on with files that come later"},
+    {"follow", OPTION_BOOL, .default_text = "false", .help = "goes on with files that come later; path: folders or patterns"},
+    {"settle", OPTION_DURATION, .default_text = "1s", .max = INT64_C(86400000000),
+     .help = "follow: how long a file that was written in place must stay as it is"},
 };
 
 const source_descriptor source_file = {
@@ -412,7 +523,14 @@ const source_descriptor source_file = {
                               "json: without `columns` there is one for each path to a value or a list of values in "
                               "the first rows; lists of objects are left out.\n\n"
                               "libsvm: indices stay as they are in the file. edges: lines that begin with # are "
-                              "comments.",
+                              "comments.\n\n"
+                              "follow: the files that are there come first, in order, then those that come, each once. "
+                              "A file is read when it was renamed or linked into its place, or was written, closed and "
+                              "then left alone for `settle`. Names that begin with a dot or end in .tmp or .part are never "
+                              "read. What is written to a file later is not read; what takes its place by a rename is "
+                              "another file. A file that vanishes or cannot be read, and the rest of one that is torn, "
+                              "are one bad record. With run.checkpoint, the next run goes on where this one was: delete "
+                              "files only when their rows are out. SIGTERM: what has come is read.",
                    .example = "source: { file: { path: \"data/**/*.csv.gz\", columns: { price: float64 } } }"},
     .build = file_build,
 };

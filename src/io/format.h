@@ -113,6 +113,7 @@ typedef struct span_place {
     const char *file;
     uint64_t first_record; /* of the span's first record, from 1; a CSV header is no record */
     uint64_t (*records_before)(const origin *o); /* see origin; NULL: first_record is exact */
+    void (*retain)(const void *context), (*release)(const void *context); /* optional: for the origins of batches */
     const void *context;
     uint64_t split;
     uint64_t position;     /* of its first row */

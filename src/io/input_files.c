@@ -32,15 +32,30 @@ static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY,
 
 /* ---- files ---- */
 
-tw_status input_files_new(const format *f, char *const *paths, size_t n, input_files *out, tw_error *err) {
-    *out = (input_files){.format = f, .n = n};
-    out->files = calloc(n, sizeof *out->files);
-    if (!out->files) return no_memory(err);
-    for (size_t i = 0; i < n; i++) {
-        bool standard = !strcmp(paths[i], "-");
-        out->files[i] = (input_file){.path = paths[i], .name = standard ? "standard input" : paths[i], .all = out};
+tw_status input_files_new(const format *f, path_list *paths, input_files **out, tw_error *err) {
+    input_files *all = calloc(1, sizeof *all);
+    if (all) all->files = calloc(paths->n, sizeof *all->files);
+    if (!all || !all->files) {
+        free(all);
+        return no_memory(err);
     }
+    atomic_init(&all->references, 1);
+    all->format = f;
+    all->n = paths->n;
+    all->paths = *paths;
+    *paths = (path_list){0};
+    for (size_t i = 0; i < all->n; i++) {
+        char *path = all->paths.paths[i];
+        bool standard = !strcmp(path, "-");
+        all->files[i] = (input_file){.path = path, .name = standard ? "standard input" : path, .all = all};
+    }
+    *out = all;
     return TW_OK;
+}
+
+input_files *input_files_ref(input_files *all) {
+    atomic_fetch_add_explicit(&all->references, 1, memory_order_relaxed);
+    return all;
 }
 
 static void parts_free(file_parts *p) {
@@ -55,11 +70,13 @@ static void parts_free(file_parts *p) {
     free(p);
 }
 
-void input_files_free(input_files *all) {
+void input_files_unref(input_files *all) {
+    if (!all || atomic_fetch_sub(&all->references, 1) != 1) return;
     for (size_t i = 0; i < all->n; i++) parts_free(all->files[i].parts);
+    path_list_free(&all->paths);
     free(all->files);
     free(all->groups);
-    *all = (input_files){0};
+    free(all);
 }
 
 tw_status input_file_look(input_file *f, tw_error *err) {
@@ -120,6 +137,8 @@ static tw_status is_compressed(const input_file *f, bool *out, tw_error *err) {
 }
 
 static tw_status make_parts(input_file *f, tw_error *err) {
+    parts_free(f->parts); /* of a plan that failed */
+    f->parts = NULL;
     file_parts *p = calloc(1, sizeof *p);
     if (!p) return no_memory(err);
     p->n = (f->bytes + PART_BYTES - 1) / PART_BYTES;
@@ -140,6 +159,8 @@ tw_status input_files_plan(input_files *all, tw_error *err) {
     uint64_t unit = 0;
     split_group small = {.n_splits = 1};
     uint64_t small_bytes = 0;
+    all->planned = *all->format;
+    all->format = &all->planned;
     all->n_groups = 0;
     all->n_splits = all->bytes = 0;
     for (size_t i = 0; i < all->n; i++) {
@@ -171,7 +192,9 @@ tw_status input_files_plan(input_files *all, tw_error *err) {
         }
         TRY(add_group(all, g, units, &room, &unit, err));
     }
-    return small.n_files ? add_group(all, small, 1, &room, &unit, err) : TW_OK;
+    if (small.n_files) TRY(add_group(all, small, 1, &room, &unit, err));
+    all->n_units = unit;
+    return TW_OK;
 }
 
 const split_group *input_files_group(const input_files *all, uint64_t split) {
@@ -329,6 +352,9 @@ uint64_t input_file_records_before(const origin *o) {
     bool header = how->kind == FORMAT_CSV && how->header;
     return ends + 1 - header;
 }
+
+void input_file_retain(const void *file) { input_files_ref(((const input_file *)file)->all); }
+void input_file_release(const void *file) { input_files_unref(((const input_file *)file)->all); }
 
 /* ---- parts: layouts ---- */
 

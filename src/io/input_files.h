@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "io/format.h"
+#include "io/glob.h"
 
 enum { PART_BYTES = 1 << 20 };
 
@@ -20,6 +21,7 @@ typedef struct input_file {
     uint64_t device, inode;
     bool is_file;       /* else a pipe or device, read as it comes */
     file_parts *parts;  /* of a file that is read in parts; else NULL */
+    atomic_bool given_up; /* it was told as bad: the rest of it is passed over */
     struct input_files *all;
 } input_file;
 
@@ -31,21 +33,26 @@ typedef struct split_group {
     size_t first_file, n_files;
 } split_group;
 
+/* Counted: batches refer to their file for the numbers of its records. */
 typedef struct input_files {
+    atomic_uint references;
+    path_list paths;
     const format *format;
+    struct format planned; /* as it was at input_files_plan, whose pointers must not be followed after the source has gone */
     const atomic_bool *cancelled;
     input_file *files;
     size_t n;
     split_group *groups;
     size_t n_groups;
-    uint64_t n_splits, bytes;
+    uint64_t n_splits, n_units, bytes;
 } input_files;
 
-/* `paths` must outlive it. */
-tw_status input_files_new(const format *f, char *const *paths, size_t n, input_files *out, tw_error *err);
+/* Takes the paths over, on success. */
+tw_status input_files_new(const format *f, path_list *paths, input_files **out, tw_error *err);
+input_files *input_files_ref(input_files *all);
+void input_files_unref(input_files *all); /* NULL is allowed */
 /* Looks at every file's size, and makes the splits. */
 tw_status input_files_plan(input_files *all, tw_error *err);
-void input_files_free(input_files *all); /* what it holds */
 
 const split_group *input_files_group(const input_files *all, uint64_t split);
 /* Fills in what stat says of a file. */
@@ -65,6 +72,9 @@ tw_status input_file_inside(input_file *f, uint64_t part, const uint8_t *bytes, 
                             tw_error *err);
 /* Records that start before part `split` of the file in o->context: counted now, at most once each. */
 uint64_t input_file_records_before(const origin *o);
+/* For origins that refer to a file. */
+void input_file_retain(const void *file);
+void input_file_release(const void *file);
 /* The layout of a CSV file that is read in parts. NULL in *out: as the schema. */
 tw_status input_file_layout(input_file *f, const csv_layout **out, tw_error *err);
 
