@@ -29,6 +29,11 @@ static char *sink_id(const run *r, uint32_t at) {
     const sink *k = r->sinks[at].sink;
     const char *flow = k->step >= 0 ? r->plan->steps[k->step]->flow : "";
     unsigned ordinal = 0;
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) { /* a source comes first: from files to files */
+        const pipeline *p = r->pipelines[i].pipeline;
+        if (!is_root(&r->pipelines[i]) || p->source_step < 0) continue;
+        ordinal += strcmp(r->plan->steps[p->source_step]->flow, flow) == 0 && strcmp(p->source->name, k->name) == 0;
+    }
     for (uint32_t i = 0; i < at; i++) {
         const sink *other = r->sinks[i].sink;
         const char *its_flow = other->step >= 0 ? r->plan->steps[other->step]->flow : "";

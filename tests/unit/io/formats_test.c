@@ -182,7 +182,7 @@ static void test_edges(void **state) {
 static void test_options(void **state) {
     write_file("a.csv", "a\n1\n");
     write_file("a.txt", "a\n1\n");
-    expect_failure("path: a.csv, follow: true", TW_ERR_JOB, "not available yet", 0);
+    expect_failure("path: a.csv, follow: true", TW_ERR_JOB, "no folder and no pattern", 0);
     expect_failure("path: a.csv, format: parquet", TW_ERR_JOB, "parquet", 0);
     expect_failure("path: [a.csv, a.txt]", TW_ERR_JOB, "set format", 0);
     expect_failure("path: a.csv, delimiter: ab", TW_ERR_JOB, "one ASCII character", 0);
