@@ -262,7 +262,7 @@ struct sink {
     int step;            /* index for statistics; set by the builder */
     bool endless;        /* what feeds it never ends; set by the builder */
     bool publishes;      /* endless: rows appear once, when their epoch is durable */
-    bool keeps_state;    /* endless: it holds rows that came in earlier epochs */
+    bool keeps_state;    /* it remembers rows; in endless flows those of earlier epochs */
     row_order order;     /* of what it is given; set by the builder */
     const char *endless_wrong; /* why that cannot be; NULL: it can */
     bool wants_shuffled; /* splits may come in any order, and a shuffled one is better (sort samples) */

@@ -68,7 +68,7 @@ tw_status plan_explain(const plan *p, uint32_t parallelism, size_t memory_bytes,
         text_printf(out, "each row takes effect %s%s%s%s\n", names[p->guarantee], p->weakest ? " (because of " : "",
                     p->weakest ? p->weakest : "", p->weakest ? ")" : "");
     }
-    bool spills = false;
+    bool spills = false, remembers = false;
     size_t states = 0, flowing = 0;
     for (uint32_t i = 0; i < p->n_pipelines; i++) {
         uint32_t workers = pipeline_lanes_max(p->pipelines[i], parallelism, memory_bytes);
@@ -77,14 +77,17 @@ tw_status plan_explain(const plan *p, uint32_t parallelism, size_t memory_bytes,
     }
     for (uint32_t i = 0; i < p->n_sinks; i++) {
         spills |= p->sinks[i]->may_spill;
+        remembers |= p->sinks[i]->keeps_state && !p->sinks[i]->may_spill;
         states += p->sinks[i]->state_bytes_min;
     }
-    size_t worst = spills ? memory_bytes : states + flowing;
+    size_t worst = spills || remembers ? memory_bytes : states + flowing;
     if (worst > memory_bytes) worst = memory_bytes;
     text_append_string(out, "memory at worst ");
     print_bytes(out, worst);
     text_append_string(out, " of ");
     print_bytes(out, memory_bytes);
-    text_append_string(out, spills ? "; what does not fit goes to disk\n" : "; nothing collects rows\n");
+    text_append_string(out, remembers ? "; what a step remembers must fit" : spills ? "; what does not fit goes to disk" : "; nothing collects rows");
+    if (remembers && spills) text_append_string(out, ", what else does not goes to disk");
+    text_append_string(out, "\n");
     return out->failed ? TW_ERR_MEMORY : TW_OK;
 }

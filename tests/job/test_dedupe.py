@@ -179,3 +179,11 @@ def test_a_changed_span_is_told(thalweg):
     result = thalweg.run(flow)
     assert result.exit == 2
     assert 'was "on key int64; within 1 s of ts, lateness 0 s" and is "on key int64; within 2 s of ts, lateness 0 s" now' in result.stderr, result
+
+
+def test_explain_says_that_it_must_fit(thalweg):
+    thalweg.write("job.yaml", json.dumps(job({"within": "10m"}, rows=100)))
+    told = thalweg.command("explain", "job.yaml")
+    assert told.exit == 0
+    assert "move into dedupe (in row order, remembers keys for 600 s of event time)" in told.stdout
+    assert "what a step remembers must fit" in told.stdout
