@@ -7,6 +7,9 @@ import struct
 import time
 
 
+socket.setdefaulttimeout(60)  # a test that waits for what does not come fails, instead of waiting on
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
