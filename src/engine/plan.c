@@ -263,7 +263,6 @@ tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *
     p->feeder = k;
     p->endless = k->endless && !from->ends;
     if (from->live) p->order = k->order;
-    if (!from->live) s->window_us = 0;
     if (k->endless && !from->live) return refuse_endless(b, from->name);
     if (!from->live) TRY(push_pointer(&p->after, &p->n_after, k, err));
     stream_set_schema(s, out);

@@ -251,7 +251,7 @@ static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, t
 static tw_status group_build(stream *s, const args *a, tw_error *err) {
     size_t n_keys, n_aggregates;
     const arg_item *keys = args_items(a, "by", &n_keys), *aggregates = args_items(a, "aggregate", &n_aggregates);
-    if (n_keys + n_aggregates == 0) return args_error(a, "by", plan_errors(s->builder), "no column would be left");
+    if (n_keys + n_aggregates == 0 && !s->window_us) return args_error(a, "by", plan_errors(s->builder), "no column would be left");
     group_plan g;
     TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates) + 3, &g, err));
     g.live = s->window_us > 0 && stream_endless(s);

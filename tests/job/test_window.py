@@ -247,6 +247,23 @@ def test_wrong_jobs(thalweg, steps, message):
     assert any(message in e for e in result.errors), result
 
 
+@pytest.mark.parametrize("between", [{"sort": ["-value"]}, {"filter": "value >= 0"}, {"limit": 20000}], ids=["sort", "filter", "limit"])
+def test_a_window_lasts_until_the_group(thalweg, between):
+    flow = job({"tumbling": "1s"}, rows=20000)
+    flow["steps"].insert(1, between)
+    assert thalweg.run(flow).exit == 0
+    groups, _ = expected(events(thalweg, 20000), MICROS, MICROS, 0, live=False)
+    check(result_of(thalweg.folder / "out.csv"), groups)
+
+
+def test_a_group_by_the_window_alone(thalweg):
+    flow = job({"tumbling": "1s"}, rows=20000)
+    flow["steps"][1] = {"group": {"by": []}}
+    assert thalweg.run(flow).exit == 0
+    found = [row for file in parts(thalweg.folder / "out.csv") for row in csv.DictReader(file)]
+    assert sorted(micros(r["window_end"]) for r in found) == sorted({t // MICROS * MICROS + MICROS for t, _, _ in events(thalweg, 20000)})
+
+
 def enriched(how="left", **generate):
     return {"flows": {
         "names": {"source": {"file": {"path": "names.csv"}}},
