@@ -16,6 +16,7 @@
 #define CHUNK_BYTES_MIN ((size_t)16 << 10)
 #define CHUNK_BYTES_MAX ((size_t)LENGTH_BYTES * FRAMES_MAX) /* so that all frames have room in `ends` */
 #define DIRECT_BYTES_MIN ((size_t)64 << 10)
+#define LOW_WATER_MAX ((size_t)512 << 10)
 #define TRUSTED_BYTES_MIN ((size_t)1 << 20)
 
 typedef enum receive_mode {
@@ -37,6 +38,7 @@ typedef struct incoming {
     uint8_t header[LENGTH_BYTES];
     size_t header_bytes;
     size_t chunk_bytes;  /* to ask for: twice what came last */
+    int low_water;       /* so many bytes make the socket readable */
     size_t trusted;      /* so large a buffer it may have at once */
 } incoming;
 
@@ -352,8 +354,18 @@ static tw_status receive_some(incoming *s, tw_error *err) {
                              : TW_END;
 }
 
+/* The rest of a long message is waited for in large pieces: a worker is not woken for each packet. */
+static void choose_low_water(incoming *s) {
+    size_t left = s->mode == RECEIVE_DIRECT ? s->length - s->filled : 1;
+    int bytes = (int)(left < LOW_WATER_MAX ? left : LOW_WATER_MAX);
+    if (bytes == s->low_water) return;
+    s->low_water = bytes;
+    setsockopt(s->base.fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes); /* refused by Unix sockets */
+}
+
 /* Nothing is held without need while the peer is silent. */
 static void rest(incoming *s) {
+    choose_low_water(s);
     if (s->in && !s->filled) drop_input(s);
     buffer *smaller;
     size_t have = s->in ? s->in->size : 0;
@@ -371,6 +383,7 @@ static tw_status incoming_receive(connection *c, uint32_t *ends, piece *out, tw_
     if (!s->chunk_bytes) {
         s->chunk_bytes = CHUNK_BYTES_MIN;
         s->trusted = TRUSTED_BYTES_MIN;
+        s->low_water = 1;
     }
     if (c->expired) return spoilt(s, err, "the peer stands still within a message, after %zu bytes", s->filled);
     while (!run_cancelled(c->source->run)) {
