@@ -6,13 +6,14 @@ Each function returns an argv; a run's files are written below `folder`.
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 THREADS = 2
-ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark", "streams"]
+ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark", "streams", "zeromq", "raw"]
 # DuckDB takes four fifths of the memory by itself; threads are set as for the others.
 DUCKDB = "import duckdb,sys;c=duckdb.connect(config={'threads':%d});c.execute('set enable_progress_bar=false');c.execute(open(sys.argv[1]).read())" % THREADS
 
@@ -53,7 +54,17 @@ def available():
         found.append("spark")
     if shutil.which("javac") and shutil.which("kcat") and (BUILD / "kafka/lib").exists():
         found.append("streams")
-    return found
+    return found + (["zeromq", "raw"] if Path("/usr/include/zmq.h").exists() else ["raw"])
+
+
+def blast():
+    """The sender and receiver of messages, built when it is older than its source."""
+    source, program = ROOT / "bench/net/blast.c", BUILD / "bench/blast"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        zmq = ["-DHAVE_ZMQ", "-lzmq"] if Path("/usr/include/zmq.h").exists() else []
+        program.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-pthread", str(source), "-o", str(program), *zmq], check=True)
+    return str(program)
 
 
 def lines_of(path):

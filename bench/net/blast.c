@@ -1,13 +1,14 @@
 /* blast.c: messages over TCP as fast as it goes, or by the clock, for measuring what receives them.
  *
- *   blast send HOST:PORT newline|length BYTES SECONDS [connections]   open loop, 256 KiB a write
- *   blast receive PORT newline|length SECONDS                         counts frames, parsed in place
- *   blast raw newline|length BYTES SECONDS                            both, two threads: the bound of the machine
- *   blast zmq BYTES SECONDS                                           ZeroMQ, a thread to a thread over TCP
+ *   blast send HOST:PORT newline|length BYTES MUCH [connections]   256 KiB a write
+ *   blast receive PORT newline|length                              counts frames, parsed in place
+ *   blast raw newline|length BYTES MUCH                            both, two threads: the bound of the machine
+ *   blast zmq BYTES MUCH                                           ZeroMQ, a thread to a thread over TCP
  *   blast latency HOST:PORT PORT BYTES RATE SECONDS   sends to HOST:PORT by the clock, receives on PORT what comes
  *                                                     back, from the time at which it should have been sent
  *   blast echo PORT HOST:PORT                         passes bytes on: the floor of what latency shows
- * Prints one line of JSON. */
+ * MUCH is how many seconds or, with an n behind it, how many messages (for send and raw about so many, for each
+ * connection). Prints one line of JSON. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -78,6 +79,20 @@ static int listen_at(int port, int *real_port) {
     return fd;
 }
 
+/* How much to send: until a time, or so many messages. */
+typedef struct amount {
+    uint64_t end_ns, messages;
+} amount;
+
+static amount amount_of(const char *text) {
+    size_t n = strlen(text);
+    bool counted = n && text[n - 1] == 'n';
+    return (amount){counted ? UINT64_MAX : now_ns() + (uint64_t)(atof(text) * 1e9), counted ? strtoull(text, NULL, 10) : UINT64_MAX};
+}
+static bool is_over(const amount *a, uint64_t sent) {
+    return sent >= a->messages || (a->end_ns != UINT64_MAX && now_ns() >= a->end_ns);
+}
+
 /* ---- messages ---- */
 
 /* As many whole frames as WRITE_BYTES hold, at least one. */
@@ -109,7 +124,7 @@ typedef struct sending {
     int fd;
     bool newline;
     size_t bytes;
-    double seconds;
+    const char *much;
     uint64_t sent;
 } sending;
 
@@ -117,17 +132,17 @@ static void *send_some(void *argument) {
     sending *s = argument;
     size_t total, n;
     uint8_t *p = frames(s->newline, s->bytes, &total, &n);
-    uint64_t end = now_ns() + (uint64_t)(s->seconds * 1e9);
-    while (now_ns() < end && send_all(s->fd, p, total)) s->sent += n;
+    amount much = amount_of(s->much);
+    while (!is_over(&much, s->sent) && send_all(s->fd, p, total)) s->sent += n;
     shutdown(s->fd, SHUT_WR);
     free(p);
     return NULL;
 }
 
-static int send_command(const char *where, bool newline, size_t bytes, double seconds, int connections) {
+static int send_command(const char *where, bool newline, size_t bytes, const char *much, int connections) {
     sending *s = must(calloc((size_t)connections, sizeof *s));
     pthread_t *threads = must(calloc((size_t)connections, sizeof *threads));
-    for (int i = 0; i < connections; i++) s[i] = (sending){call(where), newline, bytes, seconds, 0};
+    for (int i = 0; i < connections; i++) s[i] = (sending){call(where), newline, bytes, much, 0};
     uint64_t begin = now_ns(), sent = 0;
     for (int i = 0; i < connections; i++) pthread_create(&threads[i], NULL, send_some, &s[i]);
     for (int i = 0; i < connections; i++) pthread_join(threads[i], NULL);
@@ -191,11 +206,11 @@ static int receive_command(int port, bool newline) {
     return 0;
 }
 
-static int raw_command(bool newline, size_t bytes, double seconds) {
+static int raw_command(bool newline, size_t bytes, const char *much) {
     int port, l = listen_at(0, &port);
     char where[32];
     snprintf(where, sizeof where, "127.0.0.1:%d", port);
-    sending s = {call(where), newline, bytes, seconds, 0};
+    sending s = {call(where), newline, bytes, much, 0};
     int fd = accept(l, NULL, NULL);
     pthread_t thread;
     uint64_t begin = now_ns(), came;
@@ -214,7 +229,7 @@ typedef struct zmq_sending {
     void *context;
     const char *where;
     size_t bytes;
-    double seconds;
+    const char *much;
     uint64_t sent;
 } zmq_sending;
 
@@ -224,10 +239,10 @@ static void *zmq_send_some(void *argument) {
     zmq_connect(push, s->where);
     char *p = must(malloc(s->bytes + 1));
     memset(p, 120, s->bytes); /* real pages, as a producer has them */
-    uint64_t end = now_ns() + (uint64_t)(s->seconds * 1e9);
+    amount much = amount_of(s->much);
     for (;; s->sent++) {
-        if ((s->sent & 63) == 0 && now_ns() >= end) break;
-        if (s->bytes >= 10000 && now_ns() >= end) break;
+        bool looks = (s->sent & 63) == 0 || s->bytes >= 10000;
+        if (s->sent == much.messages || (looks && is_over(&much, s->sent))) break;
         zmq_msg_t m;
         if (s->bytes >= 65536) zmq_msg_init_data(&m, p, s->bytes, NULL, NULL); /* without a copy */
         else {
@@ -241,13 +256,13 @@ static void *zmq_send_some(void *argument) {
     return NULL;
 }
 
-static int zmq_command(size_t bytes, double seconds) {
+static int zmq_command(size_t bytes, const char *much) {
     void *context = zmq_ctx_new(), *pull = zmq_socket(context, ZMQ_PULL);
     char where[256];
     size_t n = sizeof where;
     zmq_bind(pull, "tcp://127.0.0.1:*");
     zmq_getsockopt(pull, ZMQ_LAST_ENDPOINT, where, &n);
-    zmq_sending s = {zmq_ctx_new(), where, bytes, seconds, 0};
+    zmq_sending s = {zmq_ctx_new(), where, bytes, much, 0};
     pthread_t thread;
     pthread_create(&thread, NULL, zmq_send_some, &s);
     uint64_t begin = 0, received = 0;
@@ -346,11 +361,11 @@ static int echo_command(int port, const char *where) {
 int main(int n, char **a) {
     const char *what = n > 1 ? a[1] : "";
     if (!strcmp(what, "send") && n >= 6)
-        return send_command(a[2], !strcmp(a[3], "newline"), strtoull(a[4], 0, 10), atof(a[5]), n > 6 ? atoi(a[6]) : 1);
+        return send_command(a[2], !strcmp(a[3], "newline"), strtoull(a[4], 0, 10), a[5], n > 6 ? atoi(a[6]) : 1);
     if (!strcmp(what, "receive") && n >= 4) return receive_command(atoi(a[2]), !strcmp(a[3], "newline"));
-    if (!strcmp(what, "raw") && n >= 5) return raw_command(!strcmp(a[2], "newline"), strtoull(a[3], 0, 10), atof(a[4]));
+    if (!strcmp(what, "raw") && n >= 5) return raw_command(!strcmp(a[2], "newline"), strtoull(a[3], 0, 10), a[4]);
 #ifdef HAVE_ZMQ
-    if (!strcmp(what, "zmq") && n >= 4) return zmq_command(strtoull(a[2], 0, 10), atof(a[3]));
+    if (!strcmp(what, "zmq") && n >= 4) return zmq_command(strtoull(a[2], 0, 10), a[3]);
 #endif
     if (!strcmp(what, "latency") && n >= 7)
         return latency_command(a[2], atoi(a[3]), strtoull(a[4], 0, 10), atof(a[5]), atof(a[6]));

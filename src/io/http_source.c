@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "io/connectors.h"
+#include "io/http_source.h"
 #include "io/stream_source.h"
 
 #define INPUT_BYTES ((size_t)64 << 10)
@@ -328,7 +329,7 @@ static void http_free(connection *c) {
     buffer_unref(h->body);
 }
 
-static const connection_class http_class = {.bytes = sizeof(http_connection),
+const connection_class http_connection_class = {.bytes = sizeof(http_connection),
                                             .times_idle = true,
                                             .receive = http_receive,
                                             .delivered = http_delivered,
@@ -349,7 +350,7 @@ static tw_status http_build(plan_builder *b, const args *a, source **out, schema
     if (status == TW_ERR_JOB) return args_error(a, "listen", errors, "%s", wrong.message);
     if (status == TW_OK) status = live_options_read(b, a, &o, err);
     if (status == TW_OK && !(o.path = strdup(path))) status = error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
-    if (status == TW_OK) return live_source_new(&o, &http_class, out, out_schema, err);
+    if (status == TW_OK) return live_source_new(&o, &http_connection_class, out, out_schema, err);
     live_options_free(&o);
     return status;
 }
