@@ -146,15 +146,14 @@ static int send_command(const char *where, bool newline, size_t bytes, const cha
     uint64_t begin = now_ns(), sent = 0;
     for (int i = 0; i < connections; i++) pthread_create(&threads[i], NULL, send_some, &s[i]);
     for (int i = 0; i < connections; i++) pthread_join(threads[i], NULL);
-    double wall = (double)(now_ns() - begin) * 1e-9;
-    for (int i = 0; i < connections; i++) sent += s[i].sent;
-    printf("{\"sent\": %llu, \"seconds\": %.4f, \"per_second\": %.0f, \"cpu_seconds\": %.3f}\n", (unsigned long long)sent,
-           wall, (double)sent / wall, cpu_seconds());
     char rest[256];
     for (int i = 0; i < connections; i++) { /* until the other side has read all */
         while (read(s[i].fd, rest, sizeof rest) > 0) {}
-        close(s[i].fd);
+        sent += s[i].sent;
     }
+    double wall = (double)(now_ns() - begin) * 1e-9;
+    printf("{\"sent\": %llu, \"measured_seconds\": %.4f, \"per_second\": %.0f, \"cpu_seconds\": %.3f}\n", (unsigned long long)sent,
+           wall, (double)sent / wall, cpu_seconds());
     return 0;
 }
 
@@ -195,7 +194,7 @@ static uint64_t receive_all(int fd, bool newline, uint64_t *bytes_out) {
 }
 
 static void print_received(uint64_t n, uint64_t bytes, double wall) {
-    printf("{\"received\": %llu, \"seconds\": %.4f, \"per_second\": %.0f, \"bytes_per_second\": %.0f}\n",
+    printf("{\"received\": %llu, \"measured_seconds\": %.4f, \"per_second\": %.0f, \"bytes_per_second\": %.0f}\n",
            (unsigned long long)n, wall, (double)n / wall, (double)bytes / wall);
 }
 

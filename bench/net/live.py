@@ -11,5 +11,6 @@ process = subprocess.Popen([thalweg, "run", job, "--json"], stdout=subprocess.PI
 sent = json.loads(subprocess.run(sender, check=True, stdout=subprocess.PIPE).stdout)
 process.send_signal(signal.SIGTERM)
 summary = json.loads(process.communicate()[0])
-print(json.dumps({**summary, "sender": sent}))
+measured = {"measured_seconds": sent["measured_seconds"]} if "measured_seconds" in sent else {}
+print(json.dumps({**summary, **measured, "sender": sent}))
 sys.exit(process.returncode)
