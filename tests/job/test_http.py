@@ -14,7 +14,7 @@ from live import Live, connect, frame, free_port, output, settle, wait_until
 
 
 def job(port, sink=None, on_bad_record="skip", memory="256MiB", **options):
-    return {"source": {"http": {"listen": f"127.0.0.1:{port}", "path": "/in", **options}}, "steps": [],
+    return {"source": {"http": {"listen": f"127.0.0.1:{port}", "path": "/in", "ordered": "all", **options}}, "steps": [],
             "sink": sink or {"file": {"path": "out.txt/"}},
             "run": {"parallelism": 2, "memory": memory, "on_bad_record": on_bad_record}}
 
