@@ -6,8 +6,9 @@ DESTDIR ?=
 B := build/$(MODE)
 VERSION := 0.1.0
 
-PACKAGES := yaml-0.1 libpcre2-8 libzstd liblz4 libutf8proc libxxhash simdjson libhwy libhwy-contrib rdkafka
-OTHER_LIBS := -lisal -lhttp_parser
+PACKAGES := yaml-0.1 libpcre2-8 libzstd liblz4 libutf8proc libxxhash simdjson libhwy libhwy-contrib
+# Those without a pkg-config file, and librdkafka, whose own asks for libraries that only a static one needs.
+OTHER_LIBS := -lrdkafka -lisal -lhttp_parser
 
 ifeq ($(MODE),fuzz)
 CC := clang
