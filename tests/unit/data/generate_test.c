@@ -324,24 +324,34 @@ static void text_is_as_dense_as_said(void **state) {
     generate_free(g);
 }
 
+/* Every kernel that this processor can run gives the same bytes, also where a chunk ends in the middle of a vector. */
 static void text_kernels_agree(void **state) {
-    const text_kernel *fast = text_kernel_avx512();
-    if (!fast) skip();
-    static const char *const settings[] = {"vocabulary 1", "vocabulary 17", "vocabulary 65536",
-                                           "vocabulary 1000000", "vocabulary 2147483648"};
-    uint8_t *plain_out = malloc(GENERATE_CHUNK_BYTES), *fast_out = malloc(GENERATE_CHUNK_BYTES);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        generate *g = make("text", settings[i]);
+    static const struct {
+        const char *settings;
+        uint64_t xxh3; /* of three chunks */
+    } texts[] = {
+        {"vocabulary 1", 0xb4dd7963d9e8bb0cull},
+        {"vocabulary 17", 0x956a00b4731fabc0ull},
+        {"vocabulary 65536", 0xf7a1e5e4b1ed1f91ull},
+        {"vocabulary 1000000", 0xe23f7755ee770865ull},
+        {"vocabulary 2147483648", 0x7c258ebfa70db5fdull},
+    };
+    const text_kernel *const kernels[] = {&text_kernel_plain, text_kernel_avx512()};
+    uint8_t *out = malloc(GENERATE_CHUNK_BYTES);
+    for (size_t i = 0; i < 2 * sizeof texts / sizeof *texts; i++) {
+        if (!kernels[i % 2]) continue; /* the plain one always runs */
+        uint64_t hash = 0;
+        generate *g = make("text", texts[i / 2].settings);
         for (uint64_t chunk = 0; chunk < 3; chunk++) {
             size_t size = GENERATE_CHUNK_BYTES - 7 * chunk;
-            text_chunk(g, &text_kernel_plain, chunk, plain_out, size);
-            text_chunk(g, fast, chunk, fast_out, size);
-            assert_memory_equal(plain_out, fast_out, size);
+            text_chunk(g, kernels[i % 2], chunk, out, size);
+            hash = XXH3_64bits_withSeed(out, size, hash);
         }
+        if (hash != texts[i / 2].xxh3) print_error("kernel %zu, %s: 0x%016llx\n", i % 2, texts[i / 2].settings, (unsigned long long)hash);
+        assert_int_equal(hash, texts[i / 2].xxh3);
         generate_free(g);
     }
-    free(plain_out);
-    free(fast_out);
+    free(out);
 }
 
 static void text_slices(void **state) {
