@@ -25,8 +25,9 @@ WARN := -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $(if
 COMMON := -Iinclude -Isrc -fPIC -fvisibility=hidden -pthread -g -DTHALWEG_VERSION='"$(VERSION)"' -D_GNU_SOURCE
 OPT_release := -O3 -fno-plt
 # Debian's libraries for ARM64 lie beside those of this machine (scripts/setup build arm64).
-ARM64_ROOT := build/arm64/root
-OPT_arm64 := -O1 -isystem $(ARM64_ROOT)/usr/include
+ARM64_SYSROOT := build/arm64/sysroot
+ARM64_LIBS := usr/lib/aarch64-linux-gnu lib/aarch64-linux-gnu
+OPT_arm64 := -O1 -isystem $(ARM64_SYSROOT)/usr/include
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
 OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -35,7 +36,7 @@ CFLAGS += -std=c17 $(WARN) $(COMMON) $(OPT)
 CXXFLAGS += -std=c++17 $(WARN) $(COMMON) $(OPT)
 LIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(OTHER_LIBS) -lm -lstdc++ -pthread -ldl
 ifeq ($(MODE),arm64)
-LIBS += -L$(ARM64_ROOT)/usr/lib/aarch64-linux-gnu
+LIBS += $(ARM64_LIBS:%=-L$(ARM64_SYSROOT)/%) $(ARM64_LIBS:%=-Wl,-rpath-link,$(ARM64_SYSROOT)/%)
 endif
 
 HOUSES := base data expr engine step io
