@@ -8,6 +8,7 @@
 
 #include "engine/exchange.h"
 #include "unit/data/random_columns.h"
+#include "unit/holds.h"
 
 /* Rows (id, random columns ...), all keys, so that a row's hash tells whether it came through whole;
  * the hash is the header, its top bits the partition, and `extra` says the hash again. */
@@ -112,15 +113,6 @@ static void append_all(world *w) {
     }
     for (uint32_t i = 0; i < w->n_threads; i++) pthread_join(threads[i], NULL);
 }
-
-/* abort() where other threads run: cmocka's failures jump. */
-#define HOLDS(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static void check_block(world *w, uint32_t partition, const row_block *b) {
     HOLDS(b->n > 0 && b->n <= b->capacity);

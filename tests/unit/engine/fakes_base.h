@@ -15,6 +15,7 @@
 #include "engine/run.h"
 #include "engine/sequencer.h"
 #include "step/steps.h"
+#include "unit/holds.h"
 
 /* SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014. */
 static inline uint64_t mix64(uint64_t z) {
@@ -30,13 +31,6 @@ static inline void sleep_us(uint64_t us) {
     nanosleep(&(struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000}, NULL);
 }
 
-#define HOLDS(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 #define MUST(call) HOLDS((call) == TW_OK)
 
 /* What the fakes need for themselves; a test whose malloc fails has another one for them. */

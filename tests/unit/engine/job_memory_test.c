@@ -1,6 +1,7 @@
 /* Every allocation on the way from a job text to bound options fails once: TW_ERR_MEMORY must come out,
  * and nothing may be left behind. The sanitizers bring their own malloc, so this runs without them. */
-#include <errno.h>
+#include "unit/failing_malloc.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,57 +13,9 @@
 
 #include "engine/job.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OTHER_MALLOC
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
-#define OTHER_MALLOC
-#endif
-
-#ifdef OTHER_MALLOC
+#ifdef NO_FAILING_MALLOC
 int main(void) { return 0; }
 #else
-
-extern void *__libc_malloc(size_t bytes);
-extern void *__libc_calloc(size_t n, size_t bytes);
-extern void *__libc_realloc(void *old, size_t bytes);
-extern void __libc_free(void *old);
-
-static long left = -1; /* allocations until the one that fails; -1: none does */
-static bool failed;
-static long live;
-
-static bool fails(void) {
-    if (left < 0 || left-- > 0) return false;
-    failed = true;
-    errno = ENOMEM;
-    return true;
-}
-
-/* Seen by libc and libyaml too. */
-#define EVERYWHERE __attribute__((visibility("default")))
-
-EVERYWHERE void *malloc(size_t bytes) {
-    if (fails()) return NULL;
-    live++;
-    return __libc_malloc(bytes);
-}
-EVERYWHERE void *calloc(size_t n, size_t bytes) {
-    if (fails()) return NULL;
-    live++;
-    return __libc_calloc(n, bytes);
-}
-EVERYWHERE void *realloc(void *old, size_t bytes) {
-    if (fails()) return NULL;
-    live += !old;
-    return __libc_realloc(old, bytes);
-}
-EVERYWHERE void free(void *old) {
-    live -= old != NULL;
-    __libc_free(old);
-}
 
 static const char *get_variable(void *context, const char *name) { return "a value"; }
 
@@ -98,13 +51,13 @@ static tw_status run_once(const char *source, const char *const *sets, size_t n_
 /* Fails each allocation in turn, until a run needs no more of them. */
 static void fail_each(const char *source, const char *const *sets, size_t n_sets, tw_status expected) {
     for (long k = 0; k < 100000; k++) {
-        long before = live;
-        failed = false;
-        left = k;
+        long before = live_blocks;
+        call_failed = false;
+        calls_left = k;
         tw_status status = run_once(source, sets, n_sets);
-        left = -1;
-        if (live != before) fail_msg("%ld blocks left when allocation %ld fails", live - before, k);
-        if (!failed) {
+        calls_left = -1;
+        if (live_blocks != before) fail_msg("%ld blocks left when allocation %ld fails", live_blocks - before, k);
+        if (!call_failed) {
             assert_int_equal(status, expected);
             assert_true(k > 20);
             return;

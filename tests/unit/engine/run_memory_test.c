@@ -1,7 +1,8 @@
 /* Every allocation of a job's plan and run fails once: the run ends with TW_ERR_MEMORY or, where a call is
  * repeated, with all rows; nothing is left behind. Threads that cannot be started, too. The sanitizers bring
  * their own malloc, so this runs without them. */
-#include <errno.h>
+#include "unit/failing_malloc.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,73 +11,16 @@
 
 #include <cmocka.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OTHER_MALLOC
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
-#define OTHER_MALLOC
-#endif
-
-#ifdef OTHER_MALLOC
+#ifdef NO_FAILING_MALLOC
 int main(void) { return 0; }
 #else
 
 #include <dlfcn.h>
 
-extern void *__libc_malloc(size_t bytes);
-extern void *__libc_calloc(size_t n, size_t bytes);
-extern void *__libc_realloc(void *old, size_t bytes);
-extern void *__libc_memalign(size_t alignment, size_t bytes);
-extern void __libc_free(void *old);
-
 #define FAKE_CALLOC __libc_calloc
 #define FAKE_REALLOC __libc_realloc
 #define FAKE_FREE __libc_free
 #include "unit/engine/fakes.h"
-
-static atomic_long left = -1; /* allocations until the one that fails; below 0: none does */
-static atomic_bool failed;
-static atomic_long blocks;
-
-static bool fails(void) {
-    if (atomic_load(&left) < 0 || atomic_fetch_sub(&left, 1) != 0) return false;
-    atomic_store(&failed, true);
-    errno = ENOMEM;
-    return true;
-}
-
-#define EVERYWHERE __attribute__((visibility("default"))) /* seen by libc too */
-
-EVERYWHERE void *malloc(size_t bytes) {
-    if (fails()) return NULL;
-    blocks++;
-    return __libc_malloc(bytes);
-}
-EVERYWHERE void *calloc(size_t n, size_t bytes) {
-    if (fails()) return NULL;
-    blocks++;
-    return __libc_calloc(n, bytes);
-}
-EVERYWHERE void *realloc(void *old, size_t bytes) {
-    if (fails()) return NULL;
-    blocks += !old;
-    return __libc_realloc(old, bytes);
-}
-EVERYWHERE void *aligned_alloc(size_t alignment, size_t bytes) {
-    if (fails()) return NULL;
-    blocks++;
-    return __libc_memalign(alignment, bytes);
-}
-EVERYWHERE int posix_memalign(void **out, size_t alignment, size_t bytes) {
-    *out = aligned_alloc(alignment, bytes);
-    return *out ? 0 : ENOMEM;
-}
-EVERYWHERE void free(void *old) {
-    blocks -= old != NULL;
-    __libc_free(old);
-}
 
 static int threads_left = -1; /* that can be started; below 0: all */
 
@@ -100,11 +44,11 @@ static const char *const jobs[] = {
 static const size_t rows[] = {60, 17, 63};
 
 static tw_status run_with_failure(const char *text, uint32_t parallelism, long at) {
-    long blocks_before = blocks;
+    long blocks_before = live_blocks;
     int live_before = live;
     slots_clear();
-    failed = false;
-    left = at;
+    call_failed = false;
+    calls_left = at;
     fake_run f;
     tw_status status = fake_plan(&f, text);
     if (status == TW_OK) {
@@ -114,10 +58,10 @@ static tw_status run_with_failure(const char *text, uint32_t parallelism, long a
         else status = fake_wait(&f, text);
     }
     fake_end(&f);
-    left = -1;
+    calls_left = -1;
     HOLDS(live == live_before);
     /* What is made once in a process came with the first run; libc keeps what it needs for more threads. */
-    if (parallelism == 1 && at >= 0) HOLDS(blocks == blocks_before);
+    if (parallelism == 1 && at >= 0) HOLDS(live_blocks == blocks_before);
     return status;
 }
 
@@ -127,9 +71,9 @@ static void test_each_allocation_fails(void **state) {
         long at = 0, refused = 0;
         for (bool more = true; more; at++) {
             tw_status status = run_with_failure(jobs[i], 1, at);
-            more = failed;
+            more = call_failed;
             if (status == TW_OK) HOLDS(slots[0].n == rows[i] && slots[0].committed == 1);
-            else HOLDS(failed && slots[0].committed == 0 && (status == TW_ERR_MEMORY || status == TW_ERR_IO));
+            else HOLDS(call_failed && slots[0].committed == 0 && (status == TW_ERR_MEMORY || status == TW_ERR_IO));
             refused += status != TW_OK;
         }
         assert_true(at > 100 && refused > 50);

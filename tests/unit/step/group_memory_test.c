@@ -1,6 +1,7 @@
 /* Every allocation of a group fails once, from planning to the last result: TW_ERR_MEMORY must come out, and
  * nothing may be left behind. The sanitizers bring their own malloc, so this runs without them. */
-#include <errno.h>
+#include "unit/failing_malloc.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,62 +15,9 @@
 #include "step/group_state.h"
 #include "unit/data/random_columns.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OTHER_MALLOC
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
-#define OTHER_MALLOC
-#endif
-
-#ifdef OTHER_MALLOC
+#ifdef NO_FAILING_MALLOC
 int main(void) { return 0; }
 #else
-
-extern void *__libc_malloc(size_t bytes);
-extern void *__libc_calloc(size_t n, size_t bytes);
-extern void *__libc_realloc(void *old, size_t bytes);
-extern void *__libc_memalign(size_t alignment, size_t bytes);
-extern void __libc_free(void *old);
-
-static long left = -1; /* allocations until the one that fails; -1: none does */
-static bool failed;
-static long live;
-
-static bool fails(void) {
-    if (left < 0 || left-- > 0) return false;
-    failed = true;
-    errno = ENOMEM;
-    return true;
-}
-
-#define EVERYWHERE __attribute__((visibility("default")))
-
-EVERYWHERE void *malloc(size_t bytes) {
-    if (fails()) return NULL;
-    live++;
-    return __libc_malloc(bytes);
-}
-EVERYWHERE void *calloc(size_t n, size_t bytes) {
-    if (fails()) return NULL;
-    live++;
-    return __libc_calloc(n, bytes);
-}
-EVERYWHERE void *realloc(void *old, size_t bytes) {
-    if (fails()) return NULL;
-    live += !old;
-    return __libc_realloc(old, bytes);
-}
-EVERYWHERE void *aligned_alloc(size_t alignment, size_t bytes) {
-    if (fails()) return NULL;
-    live++;
-    return __libc_memalign(alignment, bytes);
-}
-EVERYWHERE void free(void *old) {
-    live -= old != NULL;
-    __libc_free(old);
-}
 
 enum { n_rows = 300, n_aggregates = 7, n_columns = 1 + n_aggregates };
 
@@ -157,13 +105,13 @@ static tw_status run_ends(world *w, sink_writer **writer, sink **open_sink) {
 static tw_status run_once(world *w) {
     w->groups = 0;
     w->run = (run_context){.cancelled = &w->cancelled, .parallelism = 1, .batch_rows = 100, .batch_bytes = 1 << 20};
-    long fail_later = left;
-    left = -1; /* what is not of the group does not fail */
+    long fail_later = calls_left;
+    calls_left = -1; /* what is not of the group does not fail */
     MUST(memory_create(64 << 20, &w->run.memory, NULL));
     MUST(spill_create(NULL, &w->run.spill, NULL));
     aggregate *copy = malloc(sizeof w->aggregates);
     memcpy(copy, w->aggregates, sizeof w->aggregates);
-    left = fail_later;
+    calls_left = fail_later;
     sink_writer *writer = NULL;
     sink *open_sink = NULL;
     tw_status status = group_state_create("group", 1, copy, n_aggregates, w->out, &w->ends, NULL);
@@ -189,13 +137,13 @@ static void test_each_failure(void **state) {
     uint64_t groups = w.groups;
     assert_true(groups > 10);
     for (long k = 0; k < 100000; k++) {
-        long before = live;
-        left = k;
-        failed = false;
+        long before = live_blocks;
+        calls_left = k;
+        call_failed = false;
         tw_status status = run_once(&w);
-        left = -1;
-        if (live != before) fail_msg("%ld blocks left when allocation %ld fails", live - before, k);
-        if (!failed) {
+        calls_left = -1;
+        if (live_blocks != before) fail_msg("%ld blocks left when allocation %ld fails", live_blocks - before, k);
+        if (!call_failed) {
             assert_int_equal(status, TW_OK);
             assert_int_equal(w.groups, groups);
             assert_true(k > 100);

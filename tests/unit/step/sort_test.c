@@ -9,6 +9,7 @@
 #include "step/sort_internal.h"
 #include "step/sort_rows.h"
 #include "unit/data/random_columns.h"
+#include "unit/holds.h"
 
 /* Drives the sink and the source of a sort as the engine does, and compares with qsort over the input
  * and a comparison written for this test. Column 0 is the row's number in the input. */
@@ -37,15 +38,6 @@ typedef struct world {
     uint64_t spilled;
     pthread_mutex_t open_lock;
 } world;
-
-/* abort() where other threads run: cmocka's failures jump. */
-#define HOLDS(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* ---- what is right ---- */
 
