@@ -36,8 +36,7 @@ static tw_status unix_build(plan_builder *b, const args *a, schema *s, sink **ou
 }
 
 #define SENDING_OPTIONS                                                                                \
-    {"framing", OPTION_ENUM, .values = stream_framing_names, .default_text = "newline",                \
-     .help = "how messages are told apart; length is 4 bytes big-endian before each"},                 \
+    FRAMING_OPTION,                                                                                    \
     SINK_FORMAT_OPTIONS,                                                                               \
     RETRY_OPTION,                                                                                      \
     {"timeout", OPTION_DURATION, .default_text = "60s", .max = INT64_C(86400000000),                   \

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "data/scan.h"
+#include "io/connectors.h"
 
 #define CHUNK_BYTES_MIN ((size_t)16 << 10)
 #define CHUNK_BYTES_MAX ((size_t)LENGTH_BYTES * FRAMES_MAX) /* so that all frames have room in `ends` */
@@ -452,7 +453,8 @@ tw_status live_options_read(plan_builder *b, const args *a, live_options *o, tw_
     return check_framing(errors, a, o);
 }
 
-tw_status stream_source_build(plan_builder *b, const args *a, live_options *o, source **out, schema **out_schema,
+/* Takes over the endpoint. */
+static tw_status build_stream(plan_builder *b, const args *a, live_options *o, source **out, schema **out_schema,
                               tw_error *err) {
     o->framing = (stream_framing)args_enum(a, "framing");
     if (args_given(a, "retry") && o->listens) {
@@ -468,3 +470,60 @@ tw_status stream_source_build(plan_builder *b, const args *a, live_options *o, s
     }
     return live_source_new(o, &incoming_class, out, out_schema, err);
 }
+
+/* ---- tcp and unix ---- */
+
+static tw_status build(plan_builder *b, const args *a, bool tcp, source **out, schema **out_schema, tw_error *err) {
+    live_options o = {.kind = tcp ? "tcp" : "unix"};
+    TRY(live_endpoint_read(plan_errors(b), a, tcp, &o.endpoint, &o.listens, err));
+    return build_stream(b, a, &o, out, out_schema, err);
+}
+
+static tw_status tcp_build(plan_builder *b, const args *a, source **out, schema **out_schema, tw_error *err) {
+    return build(b, a, true, out, out_schema, err);
+}
+static tw_status unix_build(plan_builder *b, const args *a, source **out, schema **out_schema, tw_error *err) {
+    return build(b, a, false, out, out_schema, err);
+}
+
+#define STREAM_OPTIONS FRAMING_OPTION, FORMAT_OPTIONS, LIVE_OPTIONS, ORDERED_OPTION, RETRY_OPTION
+
+#define STREAM_DETAILS                                                                                 \
+    "Without `format` a message is a row: 'line' with framing newline, else 'content'. With a format a message holds " \
+    "one or more records; csv and json need `columns`, and a csv header is the first record of each connection.\n\n" \
+    "newline: a last line without its end counts if the peer closed orderly. length and connection: what is cut off " \
+    "by the end of its connection is a bad record, as is what exceeds max_message; the connection is closed.\n\n" \
+    "The source ends when the run is told to (SIGINT, SIGTERM): whole messages that have come are still taken."
+
+static const option tcp_options[] = {
+    {"listen", OPTION_STRING, .help = "HOST:PORT to listen on; without a host on loopback; IPv6 in [...]"},
+    {"connect", OPTION_STRING, .help = "HOST:PORT of a peer to call, again when it is lost"},
+    STREAM_OPTIONS,
+};
+
+const source_descriptor source_tcp = {
+    .descriptor = {.name = "tcp",
+                   .summary = "messages from TCP connections, without end",
+                   .options = tcp_options,
+                   .n_options = COUNT_OF(tcp_options),
+                   .details = STREAM_DETAILS,
+                   .example = "source: { tcp: { listen: \"0.0.0.0:7000\", framing: length } }"},
+    .build = tcp_build,
+};
+
+static const option unix_options[] = {
+    {"listen", OPTION_PATH, .help = "the path of the socket to make, for its owner only"},
+    {"connect", OPTION_PATH, .help = "the path of a socket to call, again when it is lost"},
+    STREAM_OPTIONS,
+};
+
+const source_descriptor source_unix = {
+    .descriptor = {.name = "unix",
+                   .summary = "messages from connections to a Unix socket, without end",
+                   .options = unix_options,
+                   .n_options = COUNT_OF(unix_options),
+                   .details = STREAM_DETAILS,
+                   .example = "source: { unix: { listen: /run/user/1000/events.sock, format: json, "
+                              "columns: { id: int64 } } }"},
+    .build = unix_build,
+};

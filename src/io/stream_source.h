@@ -1,4 +1,4 @@
-/* stream_source.h: sources of messages on a stream of bytes: tcp, unix. */
+/* stream_source.h: what sources and sinks of messages share in their options: tcp, unix, http. */
 #ifndef IO_STREAM_SOURCE_H
 #define IO_STREAM_SOURCE_H
 
@@ -13,21 +13,14 @@
     {"timeout", OPTION_DURATION, .default_text = "60s", .max = INT64_C(86400000000),                   \
      .help = "a connection that stands still within a message is closed after it; 0s: never"}
 
+#define FRAMING_OPTION                                                                                 \
+    {"framing", OPTION_ENUM, .values = stream_framing_names, .default_text = "newline",                \
+     .help = "how messages are told apart; length is 4 bytes big-endian before each"}
+
 #define RETRY_OPTION                                                                                   \
     {"retry", OPTION_DURATION, .default_text = "30s", .max = INT64_C(86400000000),                     \
      .help = "with connect: how long a peer that does not answer is called again"}
 
-#define STREAM_DETAILS                                                                                 \
-    "Without `format` a message is a row: 'line' with framing newline, else 'content'. With a format a message holds " \
-    "one or more records; csv and json need `columns`, and a csv header is the first record of each connection.\n\n" \
-    "newline: a last line without its end counts if the peer closed orderly. length and connection: what is cut off " \
-    "by the end of its connection is a bad record, as is what exceeds max_message; the connection is closed.\n\n" \
-    "The source ends when the run is told to (SIGINT, SIGTERM): whole messages that have come are still taken."
-
-/* A source that reads `options->endpoint` as the other options say (FORMAT_OPTIONS, framing, LIVE_OPTIONS).
- * Takes over the endpoint. */
-tw_status stream_source_build(plan_builder *b, const args *a, live_options *options, source **out,
-                              schema **out_schema, tw_error *err);
 /* Reads FORMAT_OPTIONS and LIVE_OPTIONS: the schema is known without a look at data. TW_ERR_JOB. */
 tw_status live_options_read(plan_builder *b, const args *a, live_options *o, tw_error *err);
 /* Either listen or connect, as HOST:PORT (or, of a Unix socket, a path). TW_ERR_JOB. */
