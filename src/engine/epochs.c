@@ -251,7 +251,7 @@ static tw_status publish_all(run *r, const epoch_end *e, tw_error *err) {
     return TW_OK;
 }
 
-/* With the epoch's number; sources that have ended are gone, unless they settle later. */
+/* Sources that were not cut for it have ended before. */
 static tw_status end_epoch(run *r, tw_error *err) {
     char note[32] = "";
     source **sources = calloc(r->plan->n_pipelines + 1, sizeof *sources);
@@ -267,6 +267,17 @@ static tw_status end_epoch(run *r, tw_error *err) {
     tw_status status = publish_all(r, &e, err);
     free(sources);
     return status;
+}
+
+tw_status epochs_settle(run *r, tw_error *err) {
+    epoch_end e = {.epoch = (uint64_t)r->epoch + 1, .note = ""};
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
+        source *s = r->plan->pipelines[i]->source;
+        if (!s || !s->class->committed || !r->pipelines[i].started_ns) continue;
+        if (s->class->cut) TRY(s->class->cut(s, e.epoch, err));
+        TRY(s->class->committed(s, &e, err));
+    }
+    return TW_OK;
 }
 
 /* Keeps the one before. */

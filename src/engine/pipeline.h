@@ -125,12 +125,10 @@ typedef struct source_class {
      * their beginnings), then TW_END. Called once, perhaps before start; only notes it: takes no long lock,
      * does not call run_wake (the engine does). */
     void (*stop)(source *self);
-    /* Optional: every sink of the run has committed, so what was handed out need not come again: a queue's
-     * consumer says so there. Such a source is freed with the run, not before. */
-    tw_status (*settle)(source *self, tw_error *err);
     /* Optional, endless sources: epoch `epoch` ends with the splits opened so far (no `open` is running). `save` says
      * how to go on from there; `load`, before start, does so. `committed`: all effects of what was before that
-     * cut are out. `note`, before start: that of the last epoch it knows to be committed, as text. */
+     * cut are out, at the end of an epoch or of the run; such a source is freed with the run, not before.
+     * `note`, before start: that of the last epoch it knows to be committed, as text. */
     tw_status (*cut)(source *self, uint64_t epoch, tw_error *err);
     void (*shape)(const source *self, char *out, size_t capacity); /* what the state depends on, as text */
     tw_status (*save)(source *self, uint64_t epoch, struct saved_part *to, tw_error *err);

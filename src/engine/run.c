@@ -192,11 +192,7 @@ static tw_status commit_all(run *r, tw_error *err) {
         sink *k = r->plan->sinks[i];
         if (k->class->commit) TRY(k->class->commit(k, err));
     }
-    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
-        source *s = r->plan->pipelines[i]->source;
-        if (s && s->class->settle && !r->suspended) TRY(s->class->settle(s, err));
-    }
-    return TW_OK;
+    return r->stopping && !r->suspended ? epochs_settle(r, err) : TW_OK;
 }
 
 tw_status run_result(run *r, tw_error *err) {

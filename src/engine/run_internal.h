@@ -101,6 +101,8 @@ tw_status epochs_prepare(run *r, tw_error *err); /* before sinks start */
 tw_status epochs_load(run *r, tw_error *err);
 tw_status epochs_start(run *r, tw_error *err);
 void epochs_join(run *r); /* after the workers were told to end */
+/* All that the sources gave has left the sinks, and the workers are gone. */
+tw_status epochs_settle(run *r, tw_error *err);
 /* With the lock held: somebody may wait for this change. */
 void epochs_moved(run *r);
 /* A source is cut; a sink has been told of a new epoch. Without the lock. */

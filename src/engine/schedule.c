@@ -248,7 +248,7 @@ static void end_pipeline(run *r, pipeline_state *p) {
     p->closing++; /* keeps others out */
     uint64_t n_splits = p->next_split;
     /* Frees states early; but not what others may still fill, when the pipeline was never started. */
-    source *s = p->started_ns && !line->source->class->settle ? line->source : NULL;
+    source *s = p->started_ns && !line->source->class->committed ? line->source : NULL;
     if (s) line->source = NULL;
     leave(r);
     count_active(r, p);

@@ -539,14 +539,6 @@ tw_status kafka_source_load(source *self, const char *bytes, size_t size, tw_err
     return TW_OK;
 }
 
-/* The end of a run without checkpoints: all that was handed out is out. */
-static tw_status kafka_settle(source *self, tw_error *err) {
-    kafka_source *s = of(self);
-    if (!s->client || !atomic_load(&s->stopping)) return TW_OK;
-    TRY(kafka_source_cut(self, UINT64_MAX, err));
-    return kafka_source_commit(self, UINT64_MAX, NULL, err);
-}
-
 /* ---- for epochs.c ---- */
 
 static tw_status kafka_save(source *self, uint64_t epoch, saved_part *to, tw_error *err) {
@@ -640,7 +632,6 @@ static const source_class kafka_class = {
     .open = kafka_open,
     .prune = kafka_prune,
     .stop = kafka_stop,
-    .settle = kafka_settle,
     .cut = kafka_source_cut,
     .shape = kafka_shape,
     .save = kafka_save,
