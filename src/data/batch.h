@@ -56,6 +56,14 @@ static inline bool view_equal(const view *a, const view *b) {
 }
 /* Byte by byte, a prefix before what it begins. */
 static inline int view_compare(const view *a, const view *b) {
+    uint32_t x, y; /* the first four bytes decide most */
+    memcpy(&x, a->prefix, 4);
+    memcpy(&y, b->prefix, 4);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    x = __builtin_bswap32(x);
+    y = __builtin_bswap32(y);
+#endif
+    if (x != y) return x < y ? -1 : 1;
     uint32_t n = a->size < b->size ? a->size : b->size;
     int order = memcmp(view_data(a), view_data(b), n);
     return order ? order : (a->size > b->size) - (a->size < b->size);

@@ -47,23 +47,6 @@ tw_status call_equal_text(call *c) {
 }
 
 /* The order that the first four bytes give, or 0 when they are equal. */
-static int prefix_order(const view *a, const view *b) {
-    uint32_t x, y;
-    memcpy(&x, a->prefix, 4);
-    memcpy(&y, b->prefix, 4);
-    if (x == y) return 0;
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    x = __builtin_bswap32(x);
-    y = __builtin_bswap32(y);
-#endif
-    return x < y ? -1 : 1;
-}
-
-static int order_of(const view *a, const view *b) {
-    int order = prefix_order(a, b);
-    return order ? order : view_compare(a, b);
-}
-
 tw_status call_compare_text(call *c) {
     uint64_t *out = c->out;
     const compare_kind k = (compare_kind)c->x->operation;
@@ -76,7 +59,7 @@ tw_status call_compare_text(call *c) {
     /* a >= b is not a < b, a <= b is not a > b: texts are all comparable */
     const bool less = k == COMPARE_LESS || k == COMPARE_GREATER_EQUAL;
     FOR_ACTIVE(c, row) {
-        int order = order_of(call_view(c, 0, row), call_view(c, 1, row));
+        int order = view_compare(call_view(c, 0, row), call_view(c, 1, row));
         set_bit(out, row, less ? order < 0 : order > 0);
     }
     if (k == COMPARE_LESS_EQUAL || k == COMPARE_GREATER_EQUAL) invert(out, c->words);
@@ -87,7 +70,7 @@ tw_status call_least_text(call *c) {
     const bool least = c->x->operation == ARITH_LEAST;
     FOR_ACTIVE(c, row) {
         const view *a = call_view(c, 0, row), *b = call_view(c, 1, row);
-        int order = order_of(a, b);
+        int order = view_compare(a, b);
         ((view *)c->out)[row] = (least ? order <= 0 : order >= 0) ? *a : *b;
     }
     return TW_OK;

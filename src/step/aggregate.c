@@ -31,7 +31,7 @@ typedef struct int_state {
 } int_state;
 
 typedef struct extreme_state {
-    uint64_t bits;
+    uint64_t bits; /* the greatest; of min's values all bits are turned over */
     uint64_t has;
 } extreme_state;
 
@@ -294,17 +294,23 @@ static inline uint64_t ordered_int(int64_t value) { return (uint64_t)value ^ 1ul
 
 #define ORDERED(value) _Generic((value), float: ordered_float((double)(value)), double: ordered_float((double)(value)), default: ordered_int((int64_t)(value)))
 
-static inline void extreme_take(const aggregate *a, extreme_state *s, uint64_t order) {
-    bool better = a->kind == AGGREGATE_MIN ? order < s->bits : order > s->bits;
-    if (!s->has || better) *s = (extreme_state){order, 1};
-}
+static inline uint64_t extreme_turn(const aggregate *a) { return a->kind == AGGREGATE_MIN ? UINT64_MAX : 0; }
+
 static tw_status extreme_add(const aggregate *a, aggregate_input *in, tw_error *err) {
-    EACH_NUMBER(in, { extreme_take(a, STATE(extreme_state, a, group), ORDERED(value)); })
+    const uint64_t turn = extreme_turn(a);
+    EACH_NUMBER(in, {
+        extreme_state *s = STATE(extreme_state, a, group);
+        uint64_t bits = ORDERED(value) ^ turn;
+        s->bits = bits > s->bits ? bits : s->bits;
+        s->has = 1;
+    })
     return TW_OK;
 }
 static tw_status extreme_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
     const extreme_state *f = STATE_CONST(extreme_state, a, from);
-    if (f->has) extreme_take(a, STATE(extreme_state, a, to), f->bits);
+    extreme_state *t = STATE(extreme_state, a, to);
+    if (f->bits > t->bits) t->bits = f->bits;
+    t->has |= f->has;
     return TW_OK;
 }
 
@@ -322,7 +328,7 @@ static void put_ordered(column *out, uint32_t i, uint64_t order) {
 static tw_status extreme_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
                                 column *out, tw_error *err) {
     FINISH_NULLABLE(a, m, n, out, err, !STATE_CONST(extreme_state, a, groups[i])->has,
-                    { put_ordered(out, i, STATE_CONST(extreme_state, a, groups[i])->bits); });
+                    { put_ordered(out, i, STATE_CONST(extreme_state, a, groups[i])->bits ^ extreme_turn(a)); });
     return TW_OK;
 }
 

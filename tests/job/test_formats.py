@@ -137,6 +137,27 @@ def test_csv_same_under_every_setting(thalweg, settings):
     assert read_csv(thalweg.read("out.csv"), table.python_types)[1] == table.rows
 
 
+@pytest.mark.sanitized
+def test_csv_whole_numbers_in_long_runs(thalweg):
+    """Short ones may be read several at a time; between them stand some that must not be."""
+    random_ = random.Random(5)
+    odd = ["", "-5", "+7", "123456789", "-9223372036854775808", "9223372036854775807", "000000012", "9223372036854775808",
+           "12a", "1 2", "/", ":", "1.5", "x" * 9]
+    fields = []
+    while len(fields) < 20_000:
+        fields += [str(random_.randrange(10 ** random_.randrange(1, 9))) for _ in range(random_.randrange(120))]
+        fields += random_.sample(odd, random_.randrange(3))
+    thalweg.write("in.csv", "n,k\n" + "".join(f"{field},{i}\n" for i, field in enumerate(fields)))
+    convert(thalweg, {"path": "in.csv", "columns": {"n": "int64", "k": "int64"}}, {"path": "out.csv"}, **{"run.on_bad_record": "skip"})
+
+    def value(text):
+        digits = text[1:] if text[:1] in ("-", "+") else text
+        return int(text) if digits.isdigit() and -(2**63) <= int(text) < 2**63 else None
+
+    wanted = [f"{'' if field == '' else value(field)},{i}" for i, field in enumerate(fields) if field == "" or value(field) is not None]
+    assert thalweg.read("out.csv").decode().splitlines()[1:] == wanted
+
+
 def test_csv_no_rows_and_no_bytes(thalweg):
     assert through(thalweg, "a,b\n", {"a": "int64", "b": "string"}) == b"a,b\n"
     assert through(thalweg, "", {"a": "int64", "b": "string"}) == b"a,b\n"
