@@ -137,7 +137,8 @@ tw_status checkpoint_begin(const char *folder, uint64_t number, const char *job,
     checkpoint *c;
     TRY(checkpoint_new(folder, number, job, &c, err));
     c->writing = true;
-    remove_file(c, ".rows"); /* of one that was not finished */
+    remove_file(c, ".json"); /* of one whose epoch did not come to its end; never one without its rows */
+    remove_file(c, ".rows");
     char *path = path_of(folder, number, ".rows");
     tw_status status = path ? spill_create_named(path, false, &c->rows, err) : no_memory(err);
     free(path);
@@ -278,10 +279,10 @@ tw_status checkpoint_finish(checkpoint *c, tw_error *err) {
     }
     if (status == TW_OK) status = write_whole(temporary, text_string(&t), t.length, err);
     if (status == TW_OK && rename(temporary, path) != 0) status = error_io(err, errno, "checkpoint file %s", path);
-    if (status == TW_OK) status = sync_folder(c->folder, err);
     if (status == TW_OK) {
-        c->writing = false;
+        c->writing = false; /* it is there, and whole, even if the folder cannot be synced */
         c->bytes = spill_end(c->rows) + t.length;
+        status = sync_folder(c->folder, err);
     }
     text_free(&t);
     free(temporary);

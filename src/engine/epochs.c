@@ -162,20 +162,57 @@ static tw_status load_parts(run *r, const checkpoint *c, tw_error *err) {
     return TW_OK;
 }
 
+/* That of the last transaction; "" if there was none that moved a source. */
+static tw_status find_note(const run *r, struct text *out, tw_error *err) {
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
+        source *s = r->plan->pipelines[i]->source;
+        if (is_root(&r->pipelines[i]) && s->class->note && !out->length) TRY(s->class->note(s, out, err));
+    }
+    return TW_OK;
+}
+
+/* Whether sources have moved until checkpoint `number`: then the transaction of its epoch left a note. */
+static tw_status leaves_note(const run *r, uint64_t number, bool *out, tw_error *err) {
+    const char *key, *value;
+    checkpoint *c;
+    TRY(checkpoint_load(r->options.checkpoint_folder, number, &c, err));
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) {
+        const saved_part *p = r->pipelines[i].id ? checkpoint_find(c, r->pipelines[i].id) : NULL;
+        *out |= p && part_value(p, 0, &key, &value);
+    }
+    checkpoint_free(c);
+    return TW_OK;
+}
+
+/* No transaction has moved a source: the newest checkpoint counts only if it need not have done so either. */
+static tw_status find_before_notes(const run *r, uint64_t *number, uint32_t *n, tw_error *err) {
+    bool moved = false;
+    TRY(leaves_note(r, *number, &moved, err));
+    if (!moved) return TW_OK;
+    if (--*number == 0) {
+        *n = 0; /* the first one's transaction did not come about: from the start */
+        return TW_OK;
+    }
+    moved = false;
+    TRY(leaves_note(r, *number, &moved, err));
+    if (!moved) return TW_OK;
+    return error_set(err, TW_ERR_DATA, "the positions that were committed with checkpoint %llu or the next one in %s are gone, so "
+                     "that it is unknown which of the two holds: start anew by deleting the checkpoints",
+                     (unsigned long long)*number, r->options.checkpoint_folder);
+}
+
 /* The one that the sources' committed positions belong to, or else the newest; one that is damaged is not passed over:
  * what became visible with it would come twice. */
 static tw_status find_number(const run *r, const char *folder, uint64_t *number, uint32_t *n, tw_error *err) {
+    struct text note = {0};
     TRY(checkpoint_list(folder, number, 1, n, err));
-    for (uint32_t i = 0; i < r->plan->n_pipelines && *n && r->plan->transacts; i++) {
-        source *s = r->plan->pipelines[i]->source;
-        struct text note = {0};
-        if (!is_root(&r->pipelines[i]) || !s->class->note) continue;
-        tw_status status = s->class->note(s, &note, err);
-        if (status == TW_OK && note.length) *number = strtoull(text_string(&note), NULL, 10);
-        text_free(&note);
-        TRY(status);
-    }
-    return TW_OK;
+    if (!*n || !r->plan->transacts) return TW_OK;
+    tw_status status = find_note(r, &note, err);
+    bool found = note.length > 0;
+    if (found) *number = strtoull(text_string(&note), NULL, 10);
+    text_free(&note);
+    TRY(status);
+    return found ? TW_OK : find_before_notes(r, number, n, err);
 }
 
 tw_status epochs_load(run *r, tw_error *err) {
@@ -239,10 +276,14 @@ static bool roots_are_dry(const run *r) {
     return true;
 }
 
+/* The transaction first: what is renamed can be renamed again, but not taken back. */
 static tw_status publish_all(run *r, const epoch_end *e, tw_error *err) {
-    for (uint32_t i = 0; i < r->plan->n_sinks; i++) {
-        sink *k = r->sinks[i].sink;
-        if (k->endless && k->class->publish) TRY(k->class->publish(k, e, err));
+    for (unsigned turn = 0; turn < 2; turn++) {
+        for (uint32_t i = 0; i < r->plan->n_sinks; i++) {
+            sink *k = r->sinks[i].sink;
+            bool first = r->plan->transacts && k->class->transact;
+            if (k->endless && k->class->publish && first == (turn == 0)) TRY(k->class->publish(k, e, err));
+        }
     }
     /* Without checkpoints, what states hold is lost with the run: their rows are not committed. */
     if (!r->options.checkpoint_folder && r->plan->keeps_state) return TW_OK;

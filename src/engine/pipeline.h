@@ -128,7 +128,8 @@ typedef struct source_class {
     /* Optional, endless sources: epoch `epoch` ends with the splits opened so far (no `open` is running). `save` says
      * how to go on from there; `load`, before start, does so. `committed`: all effects of what was before that
      * cut are out, at the end of an epoch or of the run; such a source is freed with the run, not before.
-     * `note`, before start: that of the last epoch it knows to be committed, as text. */
+     * `note`, before start: that of the last epoch it knows to be committed, as text; there is none as long as `save`
+     * has put nothing: it has no position yet. */
     tw_status (*cut)(source *self, uint64_t epoch, tw_error *err);
     void (*shape)(const source *self, char *out, size_t capacity); /* what the state depends on, as text */
     tw_status (*save)(source *self, uint64_t epoch, struct saved_part *to, tw_error *err);

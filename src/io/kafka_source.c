@@ -544,7 +544,7 @@ tw_status kafka_source_load(source *self, const char *bytes, size_t size, tw_err
 static tw_status kafka_save(source *self, uint64_t epoch, saved_part *to, tw_error *err) {
     struct text t = {0};
     tw_status status = kafka_source_save(self, epoch, &t, err);
-    if (status == TW_OK) status = part_put(to, "offsets", text_string(&t), err);
+    if (status == TW_OK && t.length) status = part_put(to, "offsets", text_string(&t), err);
     text_free(&t);
     return status;
 }
