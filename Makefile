@@ -41,8 +41,11 @@ endif
 
 HOUSES := base data expr engine step io
 SOURCES := $(foreach h,$(HOUSES),$(wildcard src/$(h)/*.c src/$(h)/*.cc)) $(wildcard src/api/*.c)
+# The command's measuring: no part of the library.
+BENCH_SOURCES := $(wildcard src/bench/*.c)
 CLI_SOURCES := $(wildcard src/cli/*.c)
 OBJECTS := $(SOURCES:%=$(B)/%.o)
+BENCH_OBJECTS := $(BENCH_SOURCES:%=$(B)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%=$(B)/%.o)
 UNIT_SOURCES := $(wildcard tests/unit/*_test.c tests/unit/*/*_test.c)
 UNIT := $(UNIT_SOURCES:tests/%.c=$(B)/tests/%)
@@ -70,13 +73,16 @@ $(B)/libthalweg.a: $(OBJECTS)
 	ar rcs $@ $^
 $(B)/libthalweg.so: $(OBJECTS)
 	$(CC) -shared -Wl,-soname,libthalweg.so.0 $(OPT) $^ $(LIBS) -o $@
-$(B)/thalweg: $(CLI_OBJECTS) $(B)/libthalweg.a
+$(B)/libbench.a: $(BENCH_OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/thalweg: $(CLI_OBJECTS) $(B)/libbench.a $(B)/libthalweg.a
 	$(CC) $(OPT) $^ $(LIBS) -o $@
 
 # A unit test is one cmocka program per file; a fuzz target replays its corpus without clang.
-$(B)/tests/unit/%: tests/unit/%.c $(B)/libthalweg.a
+$(B)/tests/unit/%: tests/unit/%.c $(B)/libbench.a $(B)/libthalweg.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -Itests $< $(B)/libthalweg.a $(LIBS) -lcmocka -o $@
+	$(CC) $(CFLAGS) -MMD -MP -Itests $< $(B)/libbench.a $(B)/libthalweg.a $(LIBS) -lcmocka -o $@
 ifeq ($(MODE),fuzz)
 $(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libthalweg.a
 	@mkdir -p $(@D)
@@ -94,7 +100,7 @@ clean:
 	rm -rf build/release build/asan build/tsan build/fuzz build/arm64/src build/arm64/tests
 
 -include Makefile.targets
--include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZ:%=%.d)
+-include $(OBJECTS:.o=.d) $(BENCH_OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZ:%=%.d)
 
 .PHONY: all deps unit fuzz clean
 .DELETE_ON_ERROR:

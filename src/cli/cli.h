@@ -37,6 +37,9 @@ typedef struct arguments {
 } arguments;
 bool arguments_read(arguments *a, int argc, char **argv);
 
+/* All of a file, or of standard input where it is "-"; says why not. */
+bool read_whole(const char *file, struct text *out);
+
 /* ---- saying things ---- */
 
 /* "thalweg: error: ..." on standard error. */
@@ -76,6 +79,7 @@ int command_list(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_checkpoint(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_version(int argc, char **argv);
 /* The usage, as `thalweg help` prints it. */
 extern const char usage[];

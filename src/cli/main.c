@@ -26,6 +26,10 @@ const char usage[] =
     "      inspect FOLDER [N]           what is in one, else in the newest\n"
     "      verify FOLDER [N]            whether it is whole\n"
     "      delete FOLDER N | --all      the next run goes on from an older one, or anew\n"
+    "  bench capacity GRID.yaml         the largest rates that engines sustain, see 'thalweg help capacity'\n"
+    "      -o PAGE.html    draws them\n"
+    "      --json          as one JSON object\n"
+    "      --quiet         does not tell how far it is\n"
     "  version\n"
     "\n"
     "Exit status: 0 done; 1 the run failed; 2 the job or the command line is wrong;\n"
@@ -39,11 +43,11 @@ typedef struct command {
 static const command commands[] = {
     {"run", command_run},           {"check", command_check}, {"explain", command_explain},
     {"list", command_list},         {"help", command_help},   {"generate", command_generate},
-    {"checkpoint", command_checkpoint}, {"version", command_version}, {"--help", command_help}, {"-h", command_help},
+    {"checkpoint", command_checkpoint}, {"bench", command_bench}, {"version", command_version}, {"--help", command_help}, {"-h", command_help},
     {"--version", command_version},
 };
 
-static const char *const later[] = {"report", "bench"};
+static const char *const later[] = {"report"};
 
 static int unknown(const char *name) {
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)

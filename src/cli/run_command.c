@@ -57,7 +57,7 @@ static bool read_all(int fd, struct text *out) {
     }
 }
 
-static bool read_job(const char *file, struct text *out) {
+bool read_whole(const char *file, struct text *out) {
     bool from_input = strcmp(file, "-") == 0;
     int fd = from_input ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
     bool read = fd >= 0 && read_all(fd, out);
@@ -70,7 +70,7 @@ static bool read_job(const char *file, struct text *out) {
 /* Parses, applies --set, checks. An exit status; the job is the caller's even when it is wrong. */
 static int load_job(const job_arguments *a, tw_job **out) {
     struct text t = {0};
-    if (!read_job(a->file, &t)) {
+    if (!read_whole(a->file, &t)) {
         text_free(&t);
         return EXIT_WRONG;
     }

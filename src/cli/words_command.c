@@ -1,6 +1,7 @@
 /* words_command.c: `list`, `help` and `version`. */
 #include <string.h>
 
+#include "bench/grid.h"
 #include "cli/cli.h"
 
 static bool takes_nothing(const char *command, int argc, char **argv) {
@@ -60,6 +61,12 @@ int command_help(int argc, char **argv) {
     arguments a = {.command = "help", .flags = flags, .n_flags = 1, .words = &name, .words_most = 1, .what = "one name"};
     if (!arguments_read(&a, argc, argv)) return EXIT_WRONG;
     if (!markdown && (a.n_words == 0 || is_command(name))) return print_out(usage);
+    struct text grids = {0};
+    if (!markdown && strcmp(name, "capacity") == 0) {
+        int printed = grid_help(&grids) == TW_OK ? print_out(text_string(&grids)) : EXIT_FAILED;
+        text_free(&grids);
+        return printed;
+    }
     char *text;
     tw_error err = {0};
     tw_status status = markdown ? tw_reference(&text, &err) : tw_help(name, &text, &err);
@@ -69,5 +76,7 @@ int command_help(int argc, char **argv) {
     }
     int printed = print_out(text);
     tw_free(text);
+    if (markdown && printed == EXIT_DONE) printed = grid_reference(&grids) == TW_OK ? print_out(text_string(&grids)) : EXIT_FAILED;
+    text_free(&grids);
     return printed;
 }

@@ -278,7 +278,7 @@ def test_generate_as_a_source_gives_what_the_command_writes(thalweg):
 
 def test_examples_are_good_jobs(thalweg):
     """Every example passes check, from the root of the project, once its data is there."""
-    for path in sorted((ROOT / "examples").glob("*.yaml")):
+    for path in sorted(set((ROOT / "examples").glob("*.yaml")) - {ROOT / "examples/capacity.yaml"}):  # which is a grid
         thalweg.write("linux-doc/usr/share/doc/linux-doc-6.1/Documentation/a/b.rst.gz", b"text\n")
         thalweg.write("flights/flights.csv", "year,month,day,carrier,dep_delay,arr_delay,distance,origin,dest,time_hour\n"
                                              "2013,1,1,UA,NA,NA,1400,EWR,IAH,2013-01-01T10:00:00Z\n")
