@@ -35,6 +35,10 @@ typedef struct tw_error {
     char message[1024]; /* one sentence without the place, never a secret */
 } tw_error;
 
+/* For whoever listens to a run: one line without its end, never a secret; from any thread, one call at a time. */
+typedef enum tw_log_level { TW_LOG_INFO, TW_LOG_WARNING } tw_log_level;
+typedef void (*tw_log)(void *context, tw_log_level level, const char *message);
+
 /* The constant name of a status ("TW_ERR_IO"); never NULL. */
 TW_API const char *tw_status_name(tw_status status);
 

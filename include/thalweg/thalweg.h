@@ -59,6 +59,9 @@ TW_API bool tw_job_prints(const tw_job *job, tw_error *place);
 TW_API tw_status tw_job_start(tw_job *job, tw_error *err);
 /* Waits for at most timeout_ms (negative: until it ends); true once it has ended. */
 TW_API bool tw_job_wait(tw_job *job, int timeout_ms);
+/* What somebody should know while the job runs: peers that were lost and came back, a full disk. Before tw_job_start; without
+ * it nobody is told, but warnings are counted. */
+TW_API void tw_job_set_log(tw_job *job, tw_log log, void *context);
 /* Interrupts: the job ends within a second as TW_ERR_CANCELLED, without output. Any thread. */
 TW_API void tw_job_cancel(tw_job *job);
 /* Whether it has a source that never ends by itself. After tw_job_check. */
@@ -92,6 +95,7 @@ typedef struct tw_summary {
     uint64_t peak_rss_bytes; /* of this process so far */
     uint64_t rows_in, rows_out, bytes_in, bytes_out;
     uint64_t bad_records, late_records, spilled_bytes;
+    uint64_t warnings; /* what went wrong and was survived: as told by tw_job_set_log */
     const char *bottleneck; /* "cpu", "disk_read", ..., or a step's name */
     double bottleneck_utilization;  /* 0..1 */
     double bound_rows_per_second;   /* what the bottleneck allows */

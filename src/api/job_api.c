@@ -114,6 +114,8 @@ static size_t available_memory(void) {
 }
 
 static void choose_options(tw_job *j) {
+    tw_log log = j->options.log;
+    void *log_context = j->options.log_context;
     const job_run *r = &j->job->run;
     size_t least = (size_t)32 << 20, half = available_memory() / 2;
     j->options = (run_options){
@@ -127,6 +129,8 @@ static void choose_options(tw_job *j) {
         .dead_letter = r->dead_letter,
         .checkpoint_folder = r->checkpoint_folder,
         .checkpoint_every_us = r->checkpoint_every_us,
+        .log = log,
+        .log_context = log_context,
     };
 }
 
@@ -205,6 +209,11 @@ tw_status tw_job_start(tw_job *j, tw_error *err) {
     j->summarized = summary_make(&j->summary, j->plan, &none, status, &j->outcome_error) == TW_OK;
     if (err) *err = j->outcome_error;
     return status;
+}
+
+void tw_job_set_log(tw_job *j, tw_log log, void *context) {
+    j->options.log = log;
+    j->options.log_context = context;
 }
 
 bool tw_job_wait(tw_job *j, int timeout_ms) { return !j->run || run_wait(j->run, timeout_ms); }

@@ -80,6 +80,7 @@ tw_status summary_make(summary *s, const plan *p, const run_figures *f, tw_statu
         .bad_records = f->bad_records,
         .late_records = f->late_records,
         .spilled_bytes = f->spilled_bytes,
+        .warnings = f->warnings,
         .parallelism = f->parallelism,
         .n_steps = p->n_steps,
         .steps = s->steps,
@@ -150,6 +151,8 @@ char *summary_json(const tw_summary *s) {
         json_number(&t, "idle_seconds", s->steps[i].idle_seconds);
         text_append_char(&t, '}');
     }
-    text_append_string(&t, "]}");
+    text_append_char(&t, ']');
+    json_count(&t, "warnings", s->warnings);
+    text_append_char(&t, '}');
     return text_take(&t);
 }

@@ -188,10 +188,15 @@ static int end_status(tw_status outcome) {
            : outcome == TW_ERR_JOB ? EXIT_WRONG : EXIT_FAILED;
 }
 
+static void say_line(void *context, tw_log_level level, const char *message) {
+    fprintf(stderr, "thalweg: %s%s\n", level == TW_LOG_WARNING ? "warning: " : "", message);
+}
+
 static int run_job(const job_arguments *a, tw_job *job) {
     tw_error err = {0};
     if (!may_print_json(a, job)) return EXIT_WRONG;
     signals_note(tw_job_endless(job) ? 2 : 1);
+    if (!a->quiet) tw_job_set_log(job, say_line, NULL);
     tw_status outcome = tw_job_start(job, &err);
     if (outcome == TW_OK) {
         wait_for(job, a->progress);

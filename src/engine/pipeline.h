@@ -53,6 +53,7 @@ typedef struct run_context {
     poller *poller;                /* where live sources and sinks watch their descriptors */
     atomic_uint_fast64_t rows_in, rows_out, bytes_in, bytes_out; /* connectors add to these */
     atomic_uint_fast64_t late_records; /* the window step does */
+    void (*log)(void *engine, tw_log_level level, const char *message); /* see run_log; NULL: nobody listens */
     void (*wake)(void *engine);    /* call when a parked lane may go on: credit came back, input came */
     void *engine;
 } run_context;
@@ -61,6 +62,9 @@ static inline bool run_cancelled(const run_context *run) {
     return atomic_load_explicit(run->cancelled, memory_order_relaxed);
 }
 static inline void run_wake(run_context *run) { run->wake(run->engine); }
+/* What somebody should know though the run goes on: one line, no secrets in it. From any thread; never with a lock that
+ * the run waits for. */
+void run_log(run_context *run, tw_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #define WATERMARK_NONE INT64_MIN
 #define WATERMARK_END INT64_MAX /* no events any more */
@@ -268,6 +272,7 @@ struct sink {
     size_t state_bytes_min; /* memory it cannot do without, for explain */
     bool may_spill;
     bool inner;          /* its rows are not the step's input */
+    bool absorbs;        /* takes what comes though no step has time for it: who feeds it gets a worker more */
 };
 
 struct sink_writer {

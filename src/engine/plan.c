@@ -416,6 +416,7 @@ static tw_status stream_from(plan_builder *b, source *from, schema *s, stream **
 }
 
 const char *const row_order_names[] = {"none", "key", "all", NULL};
+const char *const overflow_names[] = {"block", "disk", NULL};
 
 static bool has_option(const descriptor *d, const char *name) {
     for (size_t i = 0; i < d->n_options; i++)
@@ -431,12 +432,22 @@ static tw_status build_source(plan_builder *b, const job_part *part, stream **ou
     TRY(args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a));
     source *from;
     schema *s;
-    tw_status status = d->build(b, a, &from, &s, err);
-    if (status == TW_OK && has_option(&d->descriptor, "ordered")) from->ordered = args_enum(a, "ordered") > 0;
+    tw_status status = d->build(b, a, &from, &s, err), wrong = TW_OK;
+    bool endless = status == TW_OK && from->endless && has_option(&d->descriptor, "ordered"), logs = false;
+    if (endless) from->ordered = args_enum(a, "ordered") > 0, logs = args_enum(a, "overflow") > 0;
+    else if (status == TW_OK && has_option(&d->descriptor, "overflow") && args_enum(a, "overflow") > 0)
+        wrong = args_error(a, "overflow", b->errors, "this source comes to an end: what it has not given yet is not lost when it waits");
     args_free(a);
     TRY(status);
+    if (wrong != TW_OK) {
+        from->class->free(from);
+        schema_unref(s);
+        return wrong;
+    }
     status = stream_from(b, from, s, out, err);
     schema_unref(s);
+    if (status == TW_OK && logs)
+        status = stream_queue(*out, (queue_options){.name = "overflow", .rows_max = UINT64_MAX, .logs = (*out)->schema}, err);
     TRY(status);
     if (!bound_of_step(b)) return TW_OK;
     return cut_with_queue(*out, 0, err); /* the steps that follow are not bound */

@@ -93,11 +93,15 @@ tw_status stream_of_flow(stream *s, const args *a, const char *option, const cha
                          tw_error *err);
 void stream_free(stream *s);
 
-/* The option of all endless sources that says which of their rows must not overtake each other; the planner reads it. */
-extern const char *const row_order_names[];
-#define ORDERED_OPTION                                                                                 \
+/* The options of all endless sources, which the planner reads: which of their rows must not overtake each other, and what
+ * becomes of those that no worker has time for. */
+extern const char *const row_order_names[], *const overflow_names[];
+#define ENDLESS_OPTIONS                                                                                \
     {"ordered", OPTION_ENUM, .values = row_order_names, .default_text = "none",                        \
-     .help = "which rows of an endless flow must not overtake each other: none, those of one key (connection, partition), all"}
+     .help = "which rows of an endless flow must not overtake each other: none, those of one key (connection, partition), all"}, \
+    {"overflow", OPTION_ENUM, .values = overflow_names, .default_text = "block",                       \
+     .help = "rows of an endless flow that no worker has time for slow down the source (block), or wait in a log on disk (disk)"}
+#define ENDLESS_OPTION_NAMES "ordered", "overflow"
 
 /* ---- for the library ---- */
 

@@ -5,12 +5,21 @@
 #include <stdlib.h>
 
 #include "engine/checkpoint.h"
+#include "engine/disk_log.h"
 #include "engine/sequencer.h"
 
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
+/* With a log: a quarter of it waits as it came; what comes then is written when it makes another quarter. */
+#define LOGGED_BYTES_MAX ((size_t)16 << 20)
+enum { LOG_PARTS = 4 };
 
 typedef struct entry {
-    batch *b;          /* NULL: a failure, after which nothing passes, or a mark alone */
+    batch *b;          /* NULL: a failure, after which nothing passes, a piece of the log, or a mark alone */
+    row_block *block;  /* on the way into a piece, in place of the batch */
+    log_piece piece;
+    bool logged;       /* it has one, */
+    bool writing;      /* which somebody writes, */
+    bool given_up;     /* and frees then */
     uint32_t *rows, n; /* those of it that go on; NULL: all, which are n */
     uint64_t number;   /* of its first row among those that passed */
     uint32_t partition;
@@ -34,9 +43,15 @@ typedef struct queue {
     mark last;          /* of the last entry */
     bool ended;         /* nothing more will come in */
     bool refused;       /* somebody was told to wait */
+    entry *open;        /* the piece that grows, if it is the last entry */
+    size_t n_pieces;
+    bool stuck, warned; /* the disk takes no more; that was said */
     bool *needed;
     uint32_t n_columns;
     atomic_bool satisfied;
+    disk_log *log;
+    pthread_mutex_t source_lock; /* of what follows */
+    entry *unpacking;   /* the piece whose batches come next */
     unsigned owners; /* the sink and the source */
 } queue;
 
@@ -46,22 +61,24 @@ typedef struct queue_writer {
 
 typedef struct queue_reader {
     reader reader;
-    run_context *run;
+    const queue *q;
     entry *e; /* NULL: given away */
 } queue_reader;
 
 static queue *of_sink(sink *s) { return (queue *)((char *)s - offsetof(queue, sink)); }
 static queue *of_source(source *s) { return (queue *)((char *)s - offsetof(queue, source)); }
 
-static void entry_free(entry *e) {
+static void entry_free(const queue *q, entry *e) {
     batch_unref(e->b);
+    if (e->logged) log_piece_clear(q->log, &e->piece);
+    row_block_free(e->block);
     free(e->rows);
     free(e);
 }
 
 /* ---- the sequencer's callbacks ---- */
 
-static size_t bytes_of(const entry *e) { return e->b ? batch_bytes(e->b) : 0; }
+static size_t bytes_of(const entry *e) { return e->b ? batch_bytes(e->b) : e->logged ? e->piece.bytes : 0; }
 
 static void append(queue *q, entry *e) {
     e->next = NULL;
@@ -74,10 +91,32 @@ static void append(queue *q, entry *e) {
     q->bytes += bytes_of(e);
     *q->end = e;
     q->end = &e->next;
+    q->open = NULL;
     if (e->failed || q->rows_passed >= q->options.rows_max) atomic_store(&q->satisfied, true);
 }
 
+/* At the end of the last piece, or as a new one. */
+static void append_block(queue *q, entry *e) {
+    row_block *block = e->block;
+    size_t bytes = row_block_bytes(block);
+    e->block = NULL;
+    if (q->open) {
+        free(e);
+        e = q->open;
+        q->rows_passed += block->n;
+    } else {
+        e->logged = true;
+        log_piece_init(&e->piece);
+        append(q, e);
+        q->open = e;
+        q->n_pieces++;
+    }
+    log_piece_add(&e->piece, block);
+    q->bytes += bytes;
+}
+
 static tw_status pick_rows(queue *q, entry *e, tw_error *err) {
+    if (e->block) return TW_OK;
     e->n = e->b ? e->b->rows : 0;
     if (!e->b || !q->options.pick) return TW_OK;
     e->rows = malloc(e->n * sizeof *e->rows);
@@ -95,15 +134,16 @@ static tw_status place(void *context, void *item, tw_error *err) {
     batch *dropped = NULL;
     TRY(pick_rows(q, e, err));
     if (e->b && e->n == 0) {
-        entry_free(e);
+        entry_free(q, e);
         return TW_OK;
     }
     pthread_mutex_lock(&q->lock);
     uint64_t left = atomic_load(&q->satisfied) ? 0 : q->options.rows_max - q->rows_passed;
     tw_status status = TW_OK;
     if (left == 0) {
-        dropped = e->b;
-        free(e);
+        entry_free(q, e);
+    } else if (e->block) {
+        append_block(q, e);
     } else {
         if (e->b && left < e->b->rows) {
             batch *cut;
@@ -118,15 +158,82 @@ static tw_status place(void *context, void *item, tw_error *err) {
     return status;
 }
 
-static void drop(void *context, void *item) { entry_free(item); }
+static void drop(void *context, void *item) { entry_free(context, item); }
+
+/* ---- the log on disk ---- */
+
+/* Whether what comes now waits behind what nobody has had time for. */
+static bool overflows(queue *q) {
+    if (!q->log) return false;
+    pthread_mutex_lock(&q->lock);
+    bool over = q->n_pieces || q->bytes >= q->bytes_max / LOG_PARTS;
+    pthread_mutex_unlock(&q->lock);
+    return over;
+}
+
+/* Writes the last piece if it is large enough. A disk that takes no more slows down the source, as a queue without a log
+ * does, until what is on it is read. */
+static void write_log(queue *q) {
+    pthread_mutex_lock(&q->lock);
+    entry *e = q->open;
+    if (!e || q->stuck || e->piece.bytes < q->bytes_max / LOG_PARTS) {
+        pthread_mutex_unlock(&q->lock);
+        return;
+    }
+    q->open = NULL;
+    e->writing = true;
+    pthread_mutex_unlock(&q->lock);
+    frame_place place;
+    tw_error err = {0};
+    row_block *written = NULL;
+    tw_status status = disk_log_write(q->log, &e->piece, &place, &err);
+    pthread_mutex_lock(&q->lock);
+    e->writing = false;
+    bool warns = status != TW_OK && !q->warned, given_up = e->given_up;
+    if (status == TW_OK) {
+        if (!given_up) q->bytes -= e->piece.bytes;
+        written = log_piece_stored(&e->piece, place);
+    } else {
+        q->stuck = q->warned = true;
+    }
+    pthread_mutex_unlock(&q->lock);
+    row_blocks_free(written);
+    if (given_up) entry_free(q, e);
+    if (warns) run_log(q->run, TW_LOG_WARNING, "overflow: %s; the source is slowed until what waits there is worked off", err.message);
+    run_wake(q->run);
+}
+
+/* The next batch of the piece; TW_END: there is none, and the piece is gone. */
+static tw_status unpack(queue *q, entry **out, tw_error *err) {
+    entry *from = q->unpacking, *e = calloc(1, sizeof *e);
+    if (!e) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    tw_status status = disk_log_next(q->log, &from->piece, &e->b, &e->partition, err);
+    if (status != TW_OK) {
+        free(e);
+        if (status != TW_END) return status;
+        entry_free(q, from);
+        q->unpacking = NULL;
+        return TW_END;
+    }
+    e->n = e->b->rows;
+    e->number = e->b->position = from->number;
+    e->own = from->own;
+    e->others = from->others;
+    e->after = from->after;
+    from->number += e->n;
+    *out = e;
+    return TW_OK;
+}
 
 /* ---- the sink ---- */
 
 static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
     queue *q = of_sink(self);
     q->run = run;
-    size_t bytes_max = memory_limit(run->memory) / 32;
-    q->bytes_max = bytes_max < QUEUE_BYTES_MAX ? bytes_max : QUEUE_BYTES_MAX;
+    bool logs = q->options.logs != NULL;
+    size_t bytes_max = memory_limit(run->memory) / (logs ? 8 : 32), most = logs ? LOGGED_BYTES_MAX : QUEUE_BYTES_MAX;
+    q->bytes_max = bytes_max < most ? bytes_max : most;
+    if (logs) TRY(disk_log_create(q->options.logs, q->needed, run, &q->log, err));
     sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
     row_order order = self->order;
     if (order == ROW_ORDER_NONE && (q->options.stamp || q->options.pick || q->options.rows_max != UINT64_MAX)) order = ROW_ORDER_INPUTS;
@@ -162,13 +269,28 @@ static tw_status cut(queue *q, batch *b, uint32_t partition, uint32_t piece, ent
     while (status != TW_OK && *out) {
         entry *e = *out;
         *out = e->next;
-        entry_free(e);
+        entry_free(q, e);
     }
     return status;
 }
 
+static tw_status push_block(queue *q, const batch_order *order, const batch *b, tw_error *err) {
+    entry *e = calloc(1, sizeof *e);
+    if (!e) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
+    e->n = b->rows;
+    tw_status status = disk_log_encode(q->log, b, order->partition, &e->block, err);
+    if (status != TW_OK) {
+        entry_free(q, e);
+        return status;
+    }
+    TRY(sequencer_push(q->order, order, e, row_block_bytes(e->block), err));
+    write_log(q);
+    return TW_OK;
+}
+
 static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, tw_error *err) {
     queue *q = of_sink(w->sink);
+    if (overflows(q)) return push_block(q, order, b, err);
     uint32_t piece = q->options.piece_rows ? q->options.piece_rows : b->rows;
     entry *chain;
     TRY(cut(q, b, order->partition, piece, &chain, err));
@@ -177,7 +299,7 @@ static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, 
         entry *e = chain;
         chain = e->next;
         if (status == TW_OK) status = sequencer_push(q->order, order, e, batch_bytes(e->b), err);
-        else entry_free(e);
+        else entry_free(q, e);
         if (taken && status == TW_ERR_MEMORY) status = TW_ERR_INTERNAL;
     }
     return status;
@@ -273,16 +395,22 @@ static void clear(queue *q) {
     while (q->first) {
         entry *e = q->first;
         q->first = e->next;
-        entry_free(e);
+        if (e->writing) e->given_up = true;
+        else entry_free(q, e);
     }
     q->end = &q->first;
+    q->open = NULL;
 }
 
 static void queue_release(queue *q) {
     if (--q->owners) return;
     clear(q);
+    if (q->unpacking) entry_free(q, q->unpacking);
     sequencer_free(q->order);
+    disk_log_free(q->log);
+    schema_unref(q->options.logs);
     pthread_mutex_destroy(&q->lock);
+    pthread_mutex_destroy(&q->source_lock);
     if (q->options.free) q->options.free(q->options.context);
     free(q->needed);
     free(q);
@@ -294,6 +422,8 @@ static void queue_describe(const sink *self, char *out, size_t capacity) {
     if (q->options.describe) q->options.describe(q->options.context, out, capacity);
     else if (q->options.rows_max != UINT64_MAX)
         snprintf(out, capacity, "in row order, until %llu rows", (unsigned long long)q->options.rows_max);
+    else if (q->options.logs)
+        snprintf(out, capacity, "what workers have no time for waits in a log on disk, which ends with the run");
     else
         snprintf(out, capacity, "bounded queue, any idle worker takes the next batch");
 }
@@ -313,46 +443,70 @@ static tw_status queue_next(reader *self, batch **out, tw_error *err) {
         return r->e->failure[0].code;
     }
     entry *e = r->e;
-    if (e->rows) TRY(batch_pick(r->run->memory, e->b, e->rows, NULL, e->n, out, err));
+    if (e->rows) TRY(batch_pick(r->q->run->memory, e->b, e->rows, NULL, e->n, out, err));
     else *out = batch_ref(e->b);
     r->e = NULL;
-    entry_free(e);
+    entry_free(r->q, e);
     return TW_OK;
 }
 
 static void queue_reader_free(reader *self) {
     queue_reader *r = (queue_reader *)self;
-    if (r->e) entry_free(r->e);
+    if (r->e) entry_free(r->q, r->e);
     free(r);
 }
 
 static const reader_class queue_reader_class = {.next = queue_next, .free = queue_reader_free};
 
+/* Takes the first entry off the list. STATUS_WAIT, TW_END: there is none. */
+static tw_status take_first(queue *q, entry **out) {
+    pthread_mutex_lock(&q->lock);
+    entry *e = q->first;
+    bool there = e && !e->writing, ended = !e && q->ended;
+    if (there) {
+        q->first = e->next;
+        if (!q->first) q->end = &q->first;
+        if (q->open == e) q->open = NULL;
+        q->bytes -= bytes_of(e);
+        q->n_pieces -= e->logged;
+        q->stuck &= !e->logged;
+        q->warned &= q->n_pieces > 0;
+    }
+    bool room = q->refused && q->bytes <= q->bytes_max / 2; /* so that it pays to come back */
+    if (room) q->refused = false;
+    pthread_mutex_unlock(&q->lock);
+    if (room) run_wake(q->run);
+    *out = e;
+    return there ? TW_OK : ended ? TW_END : STATUS_WAIT;
+}
+
+static tw_status take_next(queue *q, entry **out, tw_error *err) {
+    for (;;) {
+        tw_status status = q->unpacking ? unpack(q, out, err) : TW_END;
+        if (status != TW_END) return status;
+        TRY(take_first(q, out));
+        if (!(*out)->logged) return TW_OK;
+        q->unpacking = *out;
+    }
+}
+
 static tw_status queue_source_open(source *self, uint64_t split, reader **out, tw_error *err) {
     queue *q = of_source(self);
     queue_reader *r = calloc(1, sizeof *r);
     if (!r) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
-    pthread_mutex_lock(&q->lock);
-    entry *e = q->first;
-    if (e) {
-        q->first = e->next;
-        if (!q->first) q->end = &q->first;
-        q->bytes -= bytes_of(e);
-    }
-    bool ended = q->ended;
-    bool room = q->refused && q->bytes <= q->bytes_max / 2; /* so that it pays to come back */
-    if (room) q->refused = false;
-    pthread_mutex_unlock(&q->lock);
-    if (!e) {
+    entry *e = NULL;
+    if (q->log) pthread_mutex_lock(&q->source_lock);
+    tw_status status = take_next(q, &e, err);
+    if (q->log) pthread_mutex_unlock(&q->source_lock);
+    if (status != TW_OK) {
         free(r);
-        return ended ? TW_END : STATUS_WAIT;
+        return status;
     }
     r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD,
                          .partition = e->partition, .own = e->own, .others = e->others, .after = e->after};
-    r->run = q->run;
+    r->q = q;
     r->e = e;
     *out = &r->reader;
-    if (room) run_wake(q->run);
     return TW_OK;
 }
 
@@ -416,8 +570,11 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     q->end = &q->first;
     q->owners = 2;
     q->satisfied = options.rows_max == 0;
+    if (options.logs) schema_ref(options.logs);
     pthread_mutex_init(&q->lock, NULL);
-    q->sink = (sink){.class = &queue_sink_class, .name = options.name, .keeps_state = options.keeps_state};
+    pthread_mutex_init(&q->source_lock, NULL);
+    q->sink = (sink){.class = &queue_sink_class, .name = options.name, .keeps_state = options.keeps_state,
+                     .absorbs = options.logs != NULL, .may_spill = options.logs != NULL};
     q->source = (source){.class = &queue_source_class, .name = options.name, .live = true, .ends = options.rows_max != UINT64_MAX};
     *out_sink = &q->sink;
     *out_source = &q->source;

@@ -18,6 +18,8 @@ typedef struct queue_options {
     const char *name;     /* for explain */
     uint64_t rows_max;    /* all rows that pass in a run; UINT64_MAX: no limit */
     uint32_t piece_rows;  /* batches are cut to this many rows; 0: not cut */
+    schema *logs;         /* of the rows: those that nobody has time for wait on disk; NULL: who fills it waits. Without
+                           * what follows, and rows_max */
     queue_stamp stamp;    /* makes the watermarks of what follows; NULL: they are those of what comes */
     queue_pick pick;      /* NULL: all rows go on */
     bool keeps_state;     /* `pick` does, from epoch to epoch */

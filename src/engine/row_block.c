@@ -48,3 +48,34 @@ void row_block_free(row_block *b) {
 size_t row_block_bytes(const row_block *b) {
     return b->rows->capacity + (b->heap ? b->heap->capacity : 0);
 }
+
+tw_status row_block_encode(memory *m, memory_use use, const row_layout *l, const column *columns, uint32_t rows,
+                           row_block **out, tw_error *err) {
+    size_t heap = rows_heap_bytes(l, columns, NULL, rows, NULL);
+    uint8_t **to = malloc(rows * sizeof *to);
+    if (!to) return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
+    tw_status status = row_block_new(m, use, l, rows, heap, out, err);
+    if (status == TW_OK) {
+        row_block *b = *out;
+        for (uint32_t i = 0; i < rows; i++) {
+            to[i] = b->rows->data + (size_t)i * l->stride;
+            row_set_header(to[i], 0);
+        }
+        uint8_t *end = b->heap ? b->heap->data : NULL;
+        rows_encode(l, columns, NULL, rows, to, &end);
+        b->n = rows;
+        b->heap_used = b->heap ? (size_t)(end - b->heap->data) : 0;
+    }
+    free(to);
+    return status;
+}
+
+tw_status row_block_decode(memory *m, const row_layout *l, const row_block *b, uint32_t first, uint32_t n, column *out,
+                           tw_error *err) {
+    const uint8_t **from = malloc(n * sizeof *from);
+    if (!from) return error_set(err, TW_ERR_MEMORY, "the system's memory is used up");
+    for (uint32_t i = 0; i < n; i++) from[i] = b->rows->data + (size_t)(first + i) * l->stride;
+    tw_status status = rows_decode(m, l, from, n, 0, l->n, b->heap, out, err);
+    free(from);
+    return status;
+}

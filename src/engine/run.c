@@ -50,7 +50,7 @@ static tw_status connect_parts(run *r, tw_error *err) {
     for (uint32_t i = 0; i < p->n_pipelines; i++) {
         pipeline *line = p->pipelines[i];
         pipeline_state *state = &r->pipelines[i];
-        *state = (pipeline_state){.pipeline = line, .dry_at = UINT64_MAX, .reads = reads};
+        *state = (pipeline_state){.pipeline = line, .dry_at = UINT64_MAX, .reads = reads, .absorbed = line->sink->absorbs};
         frontier_init(&state->frontier);
         state->lanes_max = pipeline_lanes_max(line, r->options.parallelism, r->options.memory_bytes);
         state->n_awaited = line->n_after + line->n_also_after;
@@ -75,10 +75,13 @@ static tw_status start_sinks(run *r, tw_error *err) {
 }
 
 static tw_status start_workers(run *r, tw_error *err) {
-    r->threads = calloc(r->options.parallelism, sizeof *r->threads);
+    uint32_t n = r->options.parallelism;
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++)
+        if (r->pipelines[i].absorbed) n = r->options.parallelism + 1;
+    r->threads = calloc(n, sizeof *r->threads);
     if (!r->threads) return error_set(err, TW_ERR_MEMORY, "out of memory for threads");
     pthread_mutex_lock(&r->lock); /* nobody counts threads_left down meanwhile */
-    for (; r->n_threads < r->options.parallelism; r->n_threads++) {
+    for (; r->n_threads < n; r->n_threads++) {
         int e = pthread_create(&r->threads[r->n_threads], NULL, run_worker, r);
         if (e && r->n_threads == 0) {
             pthread_mutex_unlock(&r->lock);
@@ -96,6 +99,7 @@ static void init_locks(run *r) {
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->log_lock, NULL);
     pthread_cond_init(&r->done, &monotonic);
     pthread_cond_init(&r->epochs_moved, &monotonic);
     pthread_condattr_destroy(&monotonic);
@@ -116,6 +120,7 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     c->batch_rows = choose_batch_rows(options);
     c->batch_bytes = (size_t)256 << 10;
     c->wake = run_wake_lanes;
+    c->log = run_tell;
     c->engine = r;
     tw_status status = poller_create(&c->poller, err);
     if (status == TW_OK) status = memory_create(options->memory_bytes, &c->memory, err);
@@ -236,6 +241,7 @@ void run_get_figures(const run *r, run_figures *out) {
         .bad_records = bad_records_count(c->bad),
         .late_records = atomic_load(&c->late_records),
         .spilled_bytes = spill_bytes(c->spill),
+        .warnings = r->warnings,
         .parallelism = r->options.parallelism,
     };
 }
@@ -282,5 +288,6 @@ void run_free(run *r) {
     pthread_cond_destroy(&r->done);
     pthread_cond_destroy(&r->epochs_moved);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->log_lock);
     free(r);
 }

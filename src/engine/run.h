@@ -18,6 +18,8 @@ typedef struct run_options {
     const char *dead_letter;
     const char *checkpoint_folder; /* NULL: none */
     uint64_t checkpoint_every_us;  /* 0: 10 s */
+    tw_log log;                    /* NULL: nobody listens */
+    void *log_context;
 } run_options;
 
 typedef struct run_progress {
@@ -41,7 +43,7 @@ tw_status run_result(run *r, tw_error *err);
 typedef struct run_figures {
     double wall_seconds, cpu_seconds;
     uint64_t peak_rss_bytes, peak_memory_bytes;
-    uint64_t rows_in, rows_out, bytes_in, bytes_out, bad_records, late_records, spilled_bytes;
+    uint64_t rows_in, rows_out, bytes_in, bytes_out, bad_records, late_records, spilled_bytes, warnings;
     uint32_t parallelism;
 } run_figures;
 void run_get_figures(const run *r, run_figures *out);

@@ -47,6 +47,7 @@ typedef struct pipeline_state {
     frontier frontier;      /* of an endless flow */
     uint32_t epoch;         /* of splits to be opened, if its source is one from outside */
     char *id;               /* of that source, in checkpoints */
+    bool absorbed;          /* its sink absorbs */
     bool opening;           /* a lane opens a split of a source without a known number of splits */
     uint64_t dry_at;        /* the wake count at which open() had nothing; UINT64_MAX: not dry */
     uint64_t started_ns;
@@ -68,6 +69,7 @@ struct run {
     atomic_bool yield;      /* lanes let go after their batch: something more urgent is there */
     atomic_uint_fast64_t wakes;
     atomic_uint sleepers;   /* workers without work, and parked lanes */
+    uint32_t working;       /* workers with a piece of a pipeline that is not absorbed */
     uint32_t asleep;        /* workers without work */
     uint32_t woken;         /* of them, who will be on their feet soon */
     uint32_t n_delayed;     /* lanes */
@@ -84,6 +86,8 @@ struct run {
     uint64_t checkpoint_number; /* the last */
     bool holding;           /* stopping: sources that have ended wait for the last checkpoint */
     bool suspended;         /* that is done: nothing is flushed, what was saved is what goes on */
+    pthread_mutex_t log_lock; /* of what follows, and one line at a time */
+    uint64_t log_full_ns, lines_left_out, warnings;
     tw_error error;
     tw_status status;
     uint32_t ended;         /* pipelines */
@@ -108,6 +112,8 @@ void epochs_moved(run *r);
 /* A source is cut; a sink has been told of a new epoch. Without the lock. */
 tw_status epochs_save_source(run *r, pipeline_state *p, tw_error *err);
 tw_status epochs_save_sink(run *r, sink_state *k, tw_error *err);
+/* run_context.log. */
+void run_tell(void *run, tw_log_level level, const char *message);
 /* run_context.wake. */
 void run_wake_lanes(void *run);
 /* The first failure is told; what follows from stopping is not. With the lock held. */

@@ -70,6 +70,10 @@ void run_wake_lanes(void *engine) {
 
 typedef enum piece { NOTHING, SKIP, START, CUT, RESUME, OPEN, CLOSE, END } piece;
 
+/* There are workers beyond those that the job is given, for pipelines that are absorbed: however busy the steps
+ * are, somebody reads. */
+static bool has_turn(const run *r, const pipeline_state *p) { return p->absorbed || r->working < r->options.parallelism; }
+
 /* Whether its rows are of no use any more. */
 static bool is_satisfied(const pipeline_state *p) {
     sink *k = p->pipeline->sink;
@@ -82,6 +86,7 @@ static bool may_end(const run *r, const pipeline_state *p) {
 }
 
 static piece piece_of(run *r, pipeline_state *p) {
+    if (!has_turn(r, p)) return NOTHING;
     if (p->epoch < r->epoch && is_root(p) && !p->opening && p->phase >= PHASE_RUNNING && p->phase < PHASE_ENDED) return CUT;
     switch (p->phase) {
     case PHASE_WAITING:
@@ -442,7 +447,9 @@ static void resume(run *r, pipeline_state *p) {
 
 /* Does one piece of work of a pipeline, if there is one. */
 static bool work_on(run *r, pipeline_state *p) {
-    switch (piece_of(r, p)) {
+    piece found = piece_of(r, p);
+    r->working += found != NOTHING && !p->absorbed;
+    switch (found) {
     case NOTHING: return false;
     case START: start_pipeline(r, p); break;
     case CUT: cut_source(r, p); break;
@@ -452,6 +459,7 @@ static bool work_on(run *r, pipeline_state *p) {
     case SKIP:
     case END: end_pipeline(r, p); break;
     }
+    r->working -= !p->absorbed;
     return true;
 }
 
@@ -461,7 +469,7 @@ static bool work_on(run *r, pipeline_state *p) {
 static void sleep_on(run *r) {
     uint64_t until = UINT64_MAX;
     for (uint32_t i = 0; r->n_delayed && i < r->plan->n_pipelines; i++)
-        for (const lane *l = r->pipelines[i].delayed; l; l = l->next)
+        for (const lane *l = has_turn(r, &r->pipelines[i]) ? r->pipelines[i].delayed : NULL; l; l = l->next)
             if (l->resume_ns < until) until = l->resume_ns;
     r->asleep++;
     pthread_mutex_unlock(&r->lock);

@@ -283,10 +283,10 @@ tw_status spill_write_blocks(spill *s, const row_layout *l, const row_block *con
     w.begin = w.offset = atomic_fetch_add(&s->end, round_to_pages(bytes));
     tw_status status = write_frame(&w, l, blocks, n, err);
     free(w.scratch);
-    TRY(status);
-    atomic_fetch_add(&s->written, bytes);
     *out = (frame_place){.offset = w.begin, .bytes = bytes};
-    return TW_OK;
+    if (status == TW_OK) atomic_fetch_add(&s->written, bytes);
+    else spill_forget(s, *out); /* a full disk gets back what it has taken */
+    return status;
 }
 
 tw_status spill_write_block(spill *s, const row_layout *l, const row_block *b, frame_place *out,

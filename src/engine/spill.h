@@ -48,5 +48,11 @@ tw_status row_block_new(memory *m, memory_use use, const row_layout *l, uint32_t
 row_block *row_block_try(memory *m, const row_layout *l, uint32_t capacity, size_t heap_bytes);
 void row_block_free(row_block *b);
 size_t row_block_bytes(const row_block *b);
+/* Whole columns of `rows` rows as a block of just their size, headers 0; and some of its rows as columns again, whose
+ * long views point into the block's heap, which they keep. */
+tw_status row_block_encode(memory *m, memory_use use, const row_layout *l, const column *columns, uint32_t rows,
+                           row_block **out, tw_error *err);
+tw_status row_block_decode(memory *m, const row_layout *l, const row_block *b, uint32_t first, uint32_t n, column *out,
+                           tw_error *err);
 
 #endif

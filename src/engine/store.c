@@ -142,29 +142,10 @@ static void needed_columns(const store *s, const batch *b, column *out) {
 
 static tw_status encode(store *s, const batch *b, row_block **out, tw_error *err) {
     column *columns = malloc((s->layout->n + 1) * sizeof *columns);
-    uint8_t **to = malloc(b->rows * sizeof *to);
-    row_block *block = NULL;
-    tw_status status = columns && to ? TW_OK : no_memory(err);
-    size_t heap = 0;
-    if (status == TW_OK) {
-        needed_columns(s, b, columns);
-        heap = rows_heap_bytes(s->layout, columns, NULL, b->rows, NULL);
-    }
-    if (status == TW_OK)
-        status = row_block_new(s->run->memory, MEMORY_STATE, s->layout, b->rows, heap, &block, err);
-    if (status == TW_OK) {
-        for (uint32_t i = 0; i < b->rows; i++) {
-            to[i] = block->rows->data + (size_t)i * s->layout->stride;
-            row_set_header(to[i], 0);
-        }
-        uint8_t *end = block->heap ? block->heap->data : NULL;
-        rows_encode(s->layout, columns, NULL, b->rows, to, &end);
-        block->n = b->rows;
-        block->heap_used = block->heap ? (size_t)(end - block->heap->data) : 0;
-    }
+    if (!columns) return no_memory(err);
+    needed_columns(s, b, columns);
+    tw_status status = row_block_encode(s->run->memory, MEMORY_STATE, s->layout, columns, b->rows, out, err);
     free(columns);
-    free(to);
-    *out = block;
     return status;
 }
 
@@ -278,16 +259,10 @@ static tw_status fetch(store *s, size_t i, row_block *copy, row_block **mine, tw
 }
 
 static tw_status decode_columns(store *s, const row_block *block, batch *b, tw_error *err) {
-    const uint8_t **from = malloc(block->n * sizeof *from);
     column *columns = calloc(s->layout->n + 1, sizeof *columns);
-    tw_status status = from && columns ? TW_OK : no_memory(err);
-    if (status == TW_OK) {
-        for (uint32_t i = 0; i < block->n; i++) from[i] = block->rows->data + (size_t)i * s->layout->stride;
-        status = rows_decode(s->run->memory, s->layout, from, block->n, 0, s->layout->n, block->heap, columns, err);
-    }
+    tw_status status = columns ? row_block_decode(s->run->memory, s->layout, block, 0, block->n, columns, err) : no_memory(err);
     for (uint32_t i = 0; status == TW_OK && i < s->layout->n; i++) b->columns[s->columns[i]] = columns[i];
     free(columns);
-    free(from);
     return status;
 }
 

@@ -428,7 +428,7 @@ static const option generate_option_table[] = {
      .help = "how many rows; text is sized by bytes, graph by scale"},
     {"rate", OPTION_RATE, .default_note = "as fast as possible",
      .help = "how many rows come in a time; without rows or bytes they never end"},
-    ORDERED_OPTION,
+    ENDLESS_OPTIONS,
     {"seed", OPTION_INT, .max = INT64_MAX, .default_note = "0", .help = "another seed gives other data"},
     {"bytes", OPTION_SIZE, .max = GENERATE_BYTES_MAX, .default_note = "100MB", .help = "text: its size"},
     {"vocabulary", OPTION_INT, .min = 1, .max = INT64_C(1) << 31, .default_note = "1000000",
@@ -462,7 +462,9 @@ static bool kind_has(const generate_kind *k, const char *name) {
 static tw_status read_options(error_list *errors, const args *a, generate_options *o) {
     for (size_t i = 0; i < COUNT_OF(generate_option_table); i++) {
         const option *given = &generate_option_table[i];
-        bool own = strcmp(given->name, "kind") == 0 || strcmp(given->name, "rate") == 0 || strcmp(given->name, "ordered") == 0;
+        static const char *const mine[] = {"kind", "rate", ENDLESS_OPTION_NAMES};
+        bool own = false;
+        for (size_t k = 0; k < COUNT_OF(mine); k++) own |= strcmp(given->name, mine[k]) == 0;
         if (own || !args_given(a, given->name)) continue;
         if (!kind_has(o->kind, given->name))
             return args_error(a, given->name, errors, "'%s' does not take it", o->kind->name);

@@ -362,7 +362,7 @@ static const option http_options[] = {
      .help = "how a body is cut into messages; connection takes it as one, as does format binary"},
     FORMAT_OPTIONS,
     LIVE_OPTIONS,
-    ORDERED_OPTION,
+    ENDLESS_OPTIONS,
 };
 
 const source_descriptor source_http = {

@@ -760,7 +760,7 @@ static const option kafka_options[] = {
     {"group", OPTION_STRING, OPTION_REQUIRED, "the consumer group, whose offsets tell where the next run goes on"},
     {"start", OPTION_ENUM, .values = start_names, .default_text = "earliest",
      .help = "where a partition begins of which the group has no offset"},
-    ORDERED_OPTION,
+    ENDLESS_OPTIONS,
     {"format", OPTION_ENUM, .values = format_names, .default_note = "binary", .help = "how a message makes records"},
     {"columns", OPTION_ANY, .help = "names and types; for records names and [offset, length]"},
     {"header", OPTION_BOOL, .default_text = "false", .help = "csv: must be false, a message has no header"},

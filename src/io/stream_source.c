@@ -486,7 +486,7 @@ static tw_status unix_build(plan_builder *b, const args *a, source **out, schema
     return build(b, a, false, out, out_schema, err);
 }
 
-#define STREAM_OPTIONS FRAMING_OPTION, FORMAT_OPTIONS, LIVE_OPTIONS, ORDERED_OPTION, RETRY_OPTION
+#define STREAM_OPTIONS FRAMING_OPTION, FORMAT_OPTIONS, LIVE_OPTIONS, ENDLESS_OPTIONS, RETRY_OPTION
 
 #define STREAM_DETAILS                                                                                 \
     "Without `format` a message is a row: 'line' with framing newline, else 'content'. With a format a message holds " \

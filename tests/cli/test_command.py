@@ -134,7 +134,7 @@ def test_a_terminal_gets_a_table(example):
 SUMMARY = {
     "name": str, "status": str, "error": (str, type(None)), "wall_seconds": (int, float), "cpu_seconds": (int, float),
     "peak_rss_bytes": int, "rows_in": int, "rows_out": int, "bytes_in": int, "bytes_out": int, "bad_records": int,
-    "late_records": int, "spilled_bytes": int, "bottleneck": dict, "bound": dict, "steps": list,
+    "late_records": int, "spilled_bytes": int, "bottleneck": dict, "bound": dict, "steps": list, "warnings": int,
 }
 STEP = {
     "flow": str, "step": str, "rows_in": int, "rows_out": int, "busy_seconds": (int, float),
