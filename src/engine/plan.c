@@ -485,6 +485,7 @@ static tw_status build_sink(stream *s, const job_part *part, tw_error *err) {
     const sink_descriptor *d = find(b, b->registry->sinks, part, "sink");
     if (!d) return TW_ERR_JOB;
     TRY(begin_part(b, part, err));
+    if (s->window_sessions) return error_list_add(b->errors, b->at, "sessions are made by a group or distinct behind their window: there is none");
     args *a;
     TRY(args_bind(&d->descriptor, part->arguments, part->at, b->errors, &a));
     sink *k;

@@ -18,6 +18,7 @@ typedef struct stream {
     struct pipeline **open;
     uint32_t n_open;
     int64_t window_us;    /* how long the windows are of the window step since the last group; 0: there is none */
+    bool window_sessions; /* they are sessions, window_us their gap: what follows must make them */
     /* After errors: names of columns that are there, or may be, of a type that nobody knows. What mentions one is
      * not looked at: what is wrong with it may follow from an error that was told. */
     char **unknown;
@@ -86,6 +87,11 @@ tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err);
 tw_status stream_also(stream *s, source *from, tw_error *err);
 /* Moves the open pipelines of `other` behind those of `s` (union). Schemas must be equal by now. */
 tw_status stream_append(stream *s, stream *other, tw_error *err);
+/* The window step's windows are over. */
+static inline void stream_end_window(stream *s) {
+    s->window_us = 0;
+    s->window_sessions = false;
+}
 /* Whether it may go on forever: steps that need all rows can't follow. */
 bool stream_endless(const stream *s);
 /* The rows of another flow, for `with`. Unknown names and cycles add an error at the option. */

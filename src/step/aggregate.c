@@ -314,6 +314,10 @@ static tw_status extreme_merge(const aggregate *a, uint8_t *to, const uint8_t *f
     return TW_OK;
 }
 
+int64_t aggregate_extreme_time(const aggregate *a, const uint8_t *group) {
+    return (int64_t)(STATE_CONST(extreme_state, a, group)->bits ^ extreme_turn(a) ^ 1ull << 63);
+}
+
 static void put_ordered(column *out, uint32_t i, uint64_t order) {
     int64_t integer = (int64_t)(order ^ 1ull << 63);
     switch (out->type->kind) {
@@ -405,6 +409,10 @@ tw_status aggregate_init(aggregate *a, aggregate_kind kind, const type *input, t
         a->output = type_of(TYPE_INT64);
         USE(a, count_tagged_add, count_merge, count_finish, 8);
         return TW_OK;
+    case AGGREGATE_COUNT_SET:
+        a->output = type_of(TYPE_INT64);
+        use(a, &aggregate_set, 8);
+        return TW_OK;
     case AGGREGATE_SUM:
         if (!number) return unsuited(a, "sum", err);
         a->output = type_of(integer ? TYPE_INT64 : TYPE_FLOAT64);
@@ -466,6 +474,7 @@ static const struct {
 const char *aggregate_name(aggregate_kind kind) {
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (functions[i].kind == kind) return functions[i].name;
+    if (kind == AGGREGATE_COUNT_SET) return "count_distinct";
     return kind == AGGREGATE_COUNT_ROWS ? "count" : "first row";
 }
 

@@ -16,6 +16,7 @@ typedef enum aggregate_kind {
     AGGREGATE_COUNT_ROWS,
     AGGREGATE_COUNT,
     AGGREGATE_COUNT_DISTINCT,
+    AGGREGATE_COUNT_SET, /* count_distinct that keeps the values in the group: for groups that are merged further */
     AGGREGATE_SUM,
     AGGREGATE_MEAN,
     AGGREGATE_VARIANCE,
@@ -65,6 +66,8 @@ struct aggregate {
  * does not suit. */
 tw_status aggregate_init(aggregate *a, aggregate_kind kind, const type *input, tw_error *err);
 const char *aggregate_name(aggregate_kind kind);
+/* What min and max of times remember; some time was added. */
+int64_t aggregate_extreme_time(const aggregate *a, const uint8_t *group);
 /* "count", "sum(price)", "quantile(x, 0.99)" -> kind, the text of the argument (allocated, "" if none),
  * fraction. `column_in_text` (from 1) of an error in err->column. */
 tw_status aggregate_parse(const char *text, aggregate_kind *kind, char **argument, uint32_t *argument_at,
@@ -75,6 +78,6 @@ extern const struct aggregate_functions {
     tw_status (*add)(const aggregate *, aggregate_input *, tw_error *);
     tw_status (*merge)(const aggregate *, uint8_t *, const uint8_t *, arena_rows *, tw_error *);
     tw_status (*finish)(const aggregate *, memory *, const uint8_t *const *, uint32_t, buffer *, column *, tw_error *);
-} aggregate_extreme_bytes, aggregate_place_bytes, aggregate_quantile, aggregate_collect;
+} aggregate_extreme_bytes, aggregate_place_bytes, aggregate_quantile, aggregate_collect, aggregate_set;
 
 #endif

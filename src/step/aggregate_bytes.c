@@ -427,3 +427,138 @@ static tw_status collect_finish(const aggregate *a, memory *m, const uint8_t *co
     return status;
 }
 const struct aggregate_functions aggregate_collect = {collect_add, bytes_merge, collect_finish};
+
+/* ---- count_distinct where groups go on being merged, as sessions do: the values that differ, as collected ones with their
+ * hash for a position. Repeats are taken out whenever there is no room for more. ---- */
+
+#define REPEATED (1ull << 63) /* in `size` */
+
+typedef struct set_value {
+    uint8_t *at; /* of a `collected` */
+    collected head;
+} set_value;
+
+static int by_value(const void *x, const void *y) {
+    const set_value *a = x, *b = y;
+    if (a->head.position != b->head.position) return a->head.position < b->head.position ? -1 : 1;
+    if (a->head.size != b->head.size) return a->head.size < b->head.size ? -1 : 1;
+    return memcmp(a->at + sizeof a->head, b->at + sizeof b->head, a->head.size);
+}
+
+static size_t set_values_max(const view *v) { return v->size / sizeof(collected) + 1; }
+
+/* Marks all but one of equal values; returns how many differ. */
+static size_t set_mark(const view *v, set_value *values) {
+    size_t n = 0, kept = 0, different = 0;
+    uint8_t *p = (uint8_t *)(uintptr_t)view_data(v);
+    for (const uint8_t *end = p + v->size; p < end; n++) {
+        values[n].at = p;
+        memcpy(&values[n].head, p, sizeof(collected));
+        values[n].head.size &= ~REPEATED;
+        p += collected_bytes(values[n].head.size);
+    }
+    qsort(values, n, sizeof *values, by_value);
+    for (size_t i = 0; i < n; i++) {
+        bool repeated = i > 0 && by_value(&values[kept], &values[i]) == 0;
+        uint64_t size = values[i].head.size | (repeated ? REPEATED : 0);
+        memcpy(values[i].at + offsetof(collected, size), &size, sizeof size);
+        if (!repeated) kept = i, different++;
+    }
+    return different;
+}
+
+static tw_status set_compact(view *v, arena_rows *arena) {
+    buffer *room = arena_rows_buffer(arena, set_values_max(v) * sizeof(set_value));
+    if (!room) return refused(arena);
+    set_mark(v, (set_value *)(void *)room->data);
+    buffer_unref(room);
+    uint8_t *to = (uint8_t *)(uintptr_t)v->data, *from = to;
+    for (const uint8_t *end = from + v->size; from < end;) {
+        collected head;
+        memcpy(&head, from, sizeof head);
+        size_t bytes = collected_bytes(head.size & ~REPEATED);
+        if (!(head.size & REPEATED)) {
+            memmove(to, from, bytes);
+            to += bytes;
+        }
+        from += bytes;
+    }
+    v->size = (uint32_t)(to - v->data);
+    view_settle(v);
+    return TW_OK;
+}
+
+/* Room for more, at least as much again as there is when most of it is no repeats. */
+static tw_status set_reserve(const aggregate *a, uint8_t *group, size_t more, arena_rows *arena, tw_error *err) {
+    view *v = state_view(a, group);
+    uint64_t capacity = *STATE_CONST(uint64_t, a, group);
+    if (v->size + (uint64_t)more <= capacity) return TW_OK;
+    if (v->size) TRY(set_compact(v, arena));
+    uint32_t size = v->size;
+    if (size + (uint64_t)more <= capacity / 2) return TW_OK;
+    if (capacity > more && capacity + size <= UINT32_MAX) more = capacity;
+    tw_status status = TW_OK;
+    if (!array_grow(a, group, more, arena, &status, err)) return status;
+    v->size = size;
+    return TW_OK;
+}
+
+/* As keys are: -0.0 and 0.0 are one value, and so are all NaNs. */
+static void normalise(const type *t, uint8_t *value, size_t bytes) {
+    for (size_t i = 0; t->kind == TYPE_FLOAT64 && i < bytes; i += sizeof(double)) {
+        double x;
+        memcpy(&x, value + i, sizeof x);
+        x = isnan(x) ? (double)NAN : x + 0.0;
+        memcpy(value + i, &x, sizeof x);
+    }
+    for (size_t i = 0; (t->kind == TYPE_FLOAT32 || t->kind == TYPE_VECTOR) && i < bytes; i += sizeof(float)) {
+        float x;
+        memcpy(&x, value + i, sizeof x);
+        x = isnan(x) ? (float)NAN : x + 0.0f;
+        memcpy(value + i, &x, sizeof x);
+    }
+}
+
+static tw_status set_add(const aggregate *a, aggregate_input *in, tw_error *err) {
+    for (in->done = 0; in->done < in->n; in->done++) {
+        uint32_t row = in->first + in->done;
+        if (!column_is_valid(in->column, row)) continue;
+        uint8_t *group = in->groups[in->done];
+        collected head = {0, value_bytes(in->column, row)};
+        size_t bytes = collected_bytes(head.size);
+        tw_status status = TW_OK;
+        TRY(set_reserve(a, group, bytes, in->arena, err));
+        uint8_t *end = array_grow(a, group, bytes, in->arena, &status, err);
+        if (!end) return status;
+        memset(end + bytes - 8, 0, 8);
+        if (type_is_nested(in->column->type)) nested_encode(in->column, row, true, end + sizeof head);
+        else value_write(in->column, row, end + sizeof head);
+        normalise(in->column->type, end + sizeof head, head.size);
+        head.position = hash_bytes(end + sizeof head, head.size);
+        memcpy(end, &head, sizeof head);
+        view_settle(state_view(a, group));
+    }
+    return TW_OK;
+}
+static tw_status set_merge(const aggregate *a, uint8_t *to, const uint8_t *from, arena_rows *arena, tw_error *err) {
+    const view *v = state_view_const(a, from);
+    if (v->size == 0) return TW_OK;
+    TRY(set_reserve(a, to, v->size, arena, err));
+    return array_append(a, to, view_data(v), v->size, arena, err);
+}
+static tw_status set_finish(const aggregate *a, memory *m, const uint8_t *const *groups, uint32_t n, buffer *heap,
+                            column *out, tw_error *err) {
+    size_t most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        size_t bound = set_values_max(state_view_const(a, groups[i]));
+        if (bound > most) most = bound;
+    }
+    buffer *room;
+    TRY(buffer_new(m, MEMORY_FLOW, most * sizeof(set_value) + 1, &room, err));
+    tw_status status = column_new(m, a->output, n, out, err);
+    for (uint32_t i = 0; i < n && status == TW_OK; i++)
+        ((int64_t *)out->values)[i] = (int64_t)set_mark(state_view_const(a, groups[i]), (set_value *)(void *)room->data);
+    buffer_unref(room);
+    return status;
+}
+const struct aggregate_functions aggregate_set = {set_add, set_merge, set_finish};

@@ -4,6 +4,7 @@
 #include "step/group_state.h"
 #include "step/panes.h"
 #include "step/projection.h"
+#include "step/sessions.h"
 
 /* A group step being planned: the columns of its input (keys, then arguments) and of its output. */
 typedef struct group_plan {
@@ -13,7 +14,8 @@ typedef struct group_plan {
     uint32_t n_keys, n;
     aggregate *aggregates;
     uint32_t n_aggregates;
-    bool live;                /* a state for each window, which keys are constants in: */
+    bool live;                /* a state for each window, which keys are constants in, */
+    bool sessions;            /* or sessions, which make them: */
     int start_at, end_at;     /* where the output has them; -1: it does not (yet) */
 } group_plan;
 
@@ -43,9 +45,10 @@ static void add_key(group_plan *g, const stream *s, uint32_t from) {
         if (strcmp(g->names[i], f->name) == 0) return; /* named twice */
     g->names[g->n] = f->name;
     g->types[g->n++] = f->type;
-    if (g->live && strcmp(f->name, "window_start") == 0) {
+    bool made = g->live || g->sessions;
+    if (made && strcmp(f->name, "window_start") == 0) {
         g->start_at = (int)g->n - 1;
-    } else if (g->live && strcmp(f->name, "window_end") == 0) {
+    } else if (made && strcmp(f->name, "window_end") == 0) {
         g->end_at = (int)g->n - 1;
     } else {
         projection_column(&g->input, s->schema, from);
@@ -61,6 +64,14 @@ static tw_status add_window_keys(group_plan *g, const stream *s, const args *a, 
         if (at < 0) return args_error(a, option, plan_errors(s->builder), "the window's column %s is gone", name);
         add_key(g, s, (uint32_t)at);
     }
+    if (!g->sessions) return TW_OK;
+    /* What is at hand of a session: the time, and the watermark that had passed it. */
+    const char *name = g->live ? WINDOW_WATERMARK : "window_start";
+    int watermark = schema_find(s->schema, name);
+    if (watermark < 0) return args_error(a, option, plan_errors(s->builder), "the window's column %s is gone", name);
+    projection_column(&g->input, s->schema, (uint32_t)schema_find(s->schema, "window_start"));
+    projection_column(&g->input, s->schema, (uint32_t)watermark);
+    g->n_keys += SESSION_KEYS;
     return TW_OK;
 }
 
@@ -103,6 +114,7 @@ static tw_status parse_aggregate(group_plan *g, stream *s, const arg_item *item,
     }
     free(argument);
     if (status != TW_OK) return status;
+    if (g->sessions && kind == AGGREGATE_COUNT_DISTINCT) kind = AGGREGATE_COUNT_SET;
     status = aggregate_init(&a, kind, e ? expr_type(e) : NULL, &wrong);
     if (status != TW_OK) {
         expr_free(e);
@@ -145,7 +157,8 @@ typedef struct instance_plan {
     uint32_t n_keys;
     aggregate *aggregates;
     uint32_t n_aggregates;
-    schema *out; /* without the window's columns */
+    schema *out;           /* without the window's columns, unless they are sessions: */
+    session_rule sessions; /* gap_us 0: they are not */
 } instance_plan;
 
 static void instance_plan_free(void *context) {
@@ -160,7 +173,8 @@ static tw_status make_instance(void *context, group_ends *out, tw_error *err) {
     aggregate *copy = malloc((p->n_aggregates + 1) * sizeof *copy);
     if (!copy) return error_set(err, TW_ERR_MEMORY, "out of memory for %s", p->step);
     memcpy(copy, p->aggregates, p->n_aggregates * sizeof *copy);
-    return group_state_create(p->step, p->n_keys, copy, p->n_aggregates, p->out, out, err);
+    const session_rule *sessions = p->sessions.gap_us ? &p->sessions : NULL;
+    return group_state_create(p->step, p->n_keys, copy, p->n_aggregates, sessions, p->out, out, err);
 }
 
 /* Takes over the aggregates. */
@@ -174,7 +188,7 @@ static tw_status instance_plan_new(group_plan *g, const char *step, instance_pla
     const type **types = calloc(g->n + 1, sizeof *types);
     tw_status status = names && types ? TW_OK : no_memory(err);
     for (int i = 0; i < (int)g->n && status == TW_OK; i++) {
-        if (i == g->start_at || i == g->end_at) continue;
+        if (!g->sessions && (i == g->start_at || i == g->end_at)) continue;
         names[n] = g->names[i];
         types[n++] = g->types[i];
     }
@@ -186,16 +200,31 @@ static tw_status instance_plan_new(group_plan *g, const char *step, instance_pla
     return status;
 }
 
+static session_rule session_rule_of(const group_plan *g, int64_t gap_us) {
+    return (session_rule){g->n_keys - SESSION_KEYS, gap_us, (uint32_t)g->start_at, (uint32_t)g->end_at};
+}
+
+/* The first and the last time of a fragment, behind all other columns. */
+static tw_status add_session_times(group_plan *g, tw_error *err) {
+    for (unsigned i = 0; i < SESSION_AGGREGATES; i++) {
+        aggregate *a = &g->aggregates[g->n_aggregates++];
+        TRY(aggregate_init(a, i ? AGGREGATE_MAX : AGGREGATE_MIN, type_of(TYPE_TIMESTAMP), err));
+        a->column = projection_columns(&g->input);
+    }
+    return TW_OK;
+}
+
 /* "by key int64; n count, s sum(float64)". */
 static char *shape_text(const group_plan *g) {
     struct text t = {0};
+    uint32_t n_keys = g->n_keys - (g->sessions ? SESSION_KEYS : 0);
     text_append_string(&t, "by");
-    for (int i = 0, k = 0; i < (int)g->n && k < (int)g->n_keys; i++) {
+    for (int i = 0, k = 0; i < (int)g->n && k < (int)n_keys; i++) {
         if (i == g->start_at || i == g->end_at) continue;
         char type[64];
         text_printf(&t, "%s %s %s", k++ ? "," : "", g->names[i], type_name(g->types[i], type, sizeof type));
     }
-    for (uint32_t i = 0; i < g->n_aggregates; i++) {
+    for (uint32_t i = 0; i < g->n_aggregates - (g->sessions ? SESSION_AGGREGATES : 0); i++) {
         const aggregate *a = &g->aggregates[i];
         char type[64] = "";
         if (a->input) type_name(a->input, type, sizeof type);
@@ -217,8 +246,9 @@ static tw_status break_into_panes(group_plan *g, stream *s, const char *step, ui
         free(shape);
         return status;
     }
+    if (g->sessions) p->sessions = session_rule_of(g, size_us);
     panes_options options = {.name = step, .end_column = end_column, .start_at = (uint32_t)g->start_at,
-                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .out = out, .shape = shape,
+                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .sessions = g->sessions, .out = out, .shape = shape,
                              .make = make_instance, .context = p, .free = instance_plan_free};
     TRY(panes_create(&options, &k, &from, err));
     return stream_break(s, k, from, out, err);
@@ -228,16 +258,18 @@ static tw_status break_into_panes(group_plan *g, stream *s, const char *step, ui
 static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, tw_error *err) {
     schema *out = NULL;
     group_ends ends = {0};
-    uint32_t end_column = g->live ? projection_column(&g->input, s->schema, (uint32_t)schema_find(s->schema, "window_end")) : 0;
+    uint32_t end_column = g->live && !g->sessions ? projection_column(&g->input, s->schema, (uint32_t)schema_find(s->schema, "window_end")) : 0;
     int64_t window_us = s->window_us;
-    tw_status status = projection_finish_inner(&g->input, s, err);
+    session_rule sessions = session_rule_of(g, window_us);
+    tw_status status = g->sessions ? add_session_times(g, err) : TW_OK;
+    if (status == TW_OK) status = projection_finish_inner(&g->input, s, err);
     if (status == TW_OK) status = schema_new(g->names, g->types, g->n, &out, err);
     if (status == TW_OK && g->live) {
         status = break_into_panes(g, s, step, end_column, window_us, out, err);
     } else if (status == TW_OK) {
         aggregate *aggregates = g->aggregates;
         g->aggregates = NULL;
-        status = group_state_create(step, g->n_keys, aggregates, g->n_aggregates, out, &ends, err);
+        status = group_state_create(step, g->n_keys, aggregates, g->n_aggregates, g->sessions ? &sessions : NULL, out, &ends, err);
     }
     if (status == TW_OK && !g->live) status = break_stream(s, &ends, out, err);
     free_ends(&ends);
@@ -255,6 +287,7 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
     group_plan g;
     TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates) + 3, &g, err));
     g.live = s->window_us > 0 && stream_endless(s);
+    g.sessions = s->window_us > 0 && s->window_sessions;
     tw_status status = TW_OK;
     for (size_t i = 0; i < n_keys; i++) {
         int from = plan_column(s, a, "by", &keys[i], keys[i].text);
@@ -273,8 +306,24 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
     }
     schema *before = schema_ref(s->schema); /* holds the keys' names */
     status = group_plan_finish(&g, s, "group", err);
-    s->window_us = 0;
+    stream_end_window(s);
     schema_unref(before);
+    return status;
+}
+
+/* Without what is of no use behind the sessions. */
+static tw_status without_watermark(const schema *s, schema **out, tw_error *err) {
+    const char **names = calloc(s->n + 1, sizeof *names);
+    const type **types = calloc(s->n + 1, sizeof *types);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n && names && types; i++) {
+        if (strcmp(s->fields[i].name, WINDOW_WATERMARK) == 0) continue;
+        names[n] = s->fields[i].name;
+        types[n++] = s->fields[i].type;
+    }
+    tw_status status = names && types ? schema_new(names, types, n, out, err) : no_memory(err);
+    free(names);
+    free(types);
     return status;
 }
 
@@ -284,35 +333,39 @@ static bool is_key(const group_plan *g, uint32_t n_keys, const char *name) {
     return false;
 }
 
-/* Keys, and of every other column its value in the first row with that key. The window goes on behind it. */
+/* Keys, and of every other column its value in the first row with that key. The window goes on behind it; sessions do not. */
 static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
     size_t n_keys;
     const arg_item *keys = args_items(a, "on", &n_keys);
     group_plan g;
     TRY(group_plan_new("distinct", s->schema->n + (uint32_t)n_keys + 3, &g, err));
     g.live = s->window_us > 0 && stream_endless(s);
-    schema *before = schema_ref(s->schema);
-    tw_status status = TW_OK;
-    for (uint32_t i = 0; i < (n_keys ? n_keys : before->n); i++) {
+    g.sessions = s->window_us > 0 && s->window_sessions;
+    schema *before = schema_ref(s->schema), *after = NULL;
+    tw_status status = g.sessions ? without_watermark(before, &after, err) : TW_OK;
+    if (!after) after = schema_ref(before);
+    for (uint32_t i = 0; i < (n_keys ? n_keys : after->n); i++) {
         const arg_item *item = n_keys ? &keys[i] : NULL;
-        int from = item ? plan_column(s, a, "on", item, item->text) : (int)i;
+        int from = item ? plan_column(s, a, "on", item, item->text) : schema_find(before, after->fields[i].name);
         if (from < 0) status = TW_ERR_JOB;
         else add_key(&g, s, (uint32_t)from);
     }
     if (add_window_keys(&g, s, a, "on") != TW_OK) status = TW_ERR_JOB;
     uint32_t keys_end = g.n;
-    for (uint32_t i = 0; i < before->n && status == TW_OK; i++) {
-        if (is_key(&g, keys_end, before->fields[i].name)) continue;
+    for (uint32_t i = 0; i < after->n && status == TW_OK; i++) {
+        const field *f = &after->fields[i];
+        if (is_key(&g, keys_end, f->name)) continue;
         aggregate first = {0};
-        status = aggregate_init(&first, AGGREGATE_FIRST_ROW, before->fields[i].type, err);
-        if (status == TW_OK) add_aggregate(&g, before->fields[i].name, &first, (int)i, NULL, before);
+        status = aggregate_init(&first, AGGREGATE_FIRST_ROW, f->type, err);
+        if (status == TW_OK) add_aggregate(&g, f->name, &first, schema_find(before, f->name), NULL, before);
     }
-    int64_t window_us = s->window_us;
+    bool sessions = g.sessions;
     if (status == TW_OK) status = group_plan_finish(&g, s, "distinct", err);
     else group_plan_free(&g);
-    s->window_us = window_us;
-    if (status == TW_OK) status = stream_convert(s, before, err); /* the order of columns as it was */
+    if (sessions) stream_end_window(s);
+    if (status == TW_OK) status = stream_convert(s, after, err); /* the order of columns as it was */
     schema_unref(before);
+    schema_unref(after);
     return status;
 }
 

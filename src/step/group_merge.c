@@ -73,7 +73,12 @@ tw_status group_merge_open(group_store *s, uint64_t split, group_merge **out, tw
 static tw_status overflow(group_merge *m, tw_error *err) {
     group_store *s = m->store;
     uint32_t depth = m->work->depth + 1;
-    if (m->complete == 0 && (depth > GROUP_DEPTH_MAX || m->table.rows.n < 2))
+    /* Groups that can't be told apart any further, as the fragments of one key, may take what there is. */
+    if (m->complete == 0 && depth > s->depth_max && m->table.rows.n > 1 && m->table.bytes_max < SIZE_MAX) {
+        m->table.bytes_max = SIZE_MAX;
+        return TW_OK;
+    }
+    if (m->complete == 0 && (depth > s->depth_max || m->table.rows.n < 2))
         return error_set(err, TW_ERR_MEMORY, "run.memory is too small: what one group holds must fit in its share of it");
     if (!m->parts)
         TRY(exchange_create(s->run->memory, s->run->spill, s->shape->layout, GROUP_SUB_PARTITIONS, 0, &m->parts, err));
@@ -162,13 +167,21 @@ static tw_status fill_table(group_merge *m, tw_error *err) {
     return TW_OK;
 }
 
-tw_status group_merge_rows(group_merge *m, uint32_t most, const uint8_t **rows, uint32_t *n, buffer **heap, tw_error *err) {
+tw_status group_merge_table(group_merge *m, group_table **out, uint64_t *n, tw_error *err) {
     if (m->failed != TW_OK) {
         if (err) *err = m->error;
         return m->failed;
     }
     TRY(fill_table(m, err));
-    if (m->complete == 0) return TW_END;
+    *out = &m->table;
+    *n = m->complete;
+    return m->complete ? TW_OK : TW_END;
+}
+
+tw_status group_merge_rows(group_merge *m, uint32_t most, const uint8_t **rows, uint32_t *n, buffer **heap, tw_error *err) {
+    group_table *t;
+    uint64_t complete;
+    TRY(group_merge_table(m, &t, &complete, err));
     if (most > m->complete - m->given) most = (uint32_t)(m->complete - m->given);
     if (!m->heap) TRY(arena_rows_heap(&m->table.rows, &m->heap, err));
     *heap = m->heap;
@@ -189,10 +202,14 @@ void group_merge_advance(group_merge *m, uint32_t n) {
     uint8_t *base;
     for (uint32_t count; m->given < m->complete && m->row >= (count = arena_rows_chunk(&m->table.rows, m->chunk, &base)); m->chunk++)
         m->row -= count;
-    if (m->given < m->complete) return;
+    if (m->given == m->complete) group_merge_skip(m);
+}
+
+void group_merge_skip(group_merge *m) {
     buffer_unref(m->heap);
     m->heap = NULL;
     group_table_reset(&m->table);
+    m->table.bytes_max = m->store->merged_bytes_max;
     m->merged = false;
     m->chunk = m->row = 0;
     m->complete = m->given = 0;

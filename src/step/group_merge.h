@@ -13,5 +13,9 @@ void group_merge_free(group_merge *m); /* NULL is allowed */
  * views point to. TW_END after the last. After TW_ERR_IO it may be called again. */
 tw_status group_merge_rows(group_merge *m, uint32_t most, const uint8_t **rows, uint32_t *n, buffer **heap, tw_error *err);
 void group_merge_advance(group_merge *m, uint32_t n);
+/* The table where the groups that come next are complete, the first *n of it: they may be changed there. TW_END as above;
+ * group_merge_skip goes on behind them. */
+tw_status group_merge_table(group_merge *m, group_table **out, uint64_t *n, tw_error *err);
+void group_merge_skip(group_merge *m);
 
 #endif

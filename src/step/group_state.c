@@ -1,9 +1,11 @@
 #include "step/group_state.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "step/group_merge.h"
+#include "step/sessions.h"
 
 /* The values of one column that some count_distinct want: groups by (keys, column) without aggregates. */
 typedef struct pairs {
@@ -20,6 +22,12 @@ typedef struct group_state {
     schema *out, *pair_out;
     bool *needed;
     unsigned owners;
+    const session_rule *sessions;  /* NULL: groups are what was added */
+    session_rule rule;
+    bool chained;                  /* its rows are whole sessions */
+    pthread_rwlock_t taking;       /* sessions of an endless flow: held by who adds, and alone by who takes */
+    struct group_writer *writers;  /* of sessions */
+    atomic_int_fast64_t least_end; /* no session ends before */
     pairs pairs[];
 } group_state;
 
@@ -31,6 +39,7 @@ static void state_release(group_state *g) {
     for (uint32_t i = 0; i < g->n_pairs; i++) group_store_clear(&g->pairs[i].store);
     schema_unref(g->out);
     schema_unref(g->pair_out);
+    pthread_rwlock_destroy(&g->taking);
     free(g->needed);
     free(g);
 }
@@ -45,11 +54,24 @@ typedef struct group_writer {
     tw_status failed;  /* for good */
     tw_error error;
     uint64_t *hashes;  /* BATCH_ROWS_MAX */
-    column *columns;   /* keys and one more */
+    column *columns;   /* keys and one more; of sessions all, and one more */
+    int64_t *pieces, *behind; /* of sessions: BATCH_ROWS_MAX */
+    struct group_writer *next;
     group_lane lanes[];
 } group_writer;
 
+static void forget_writer(group_writer *w) {
+    group_state *g = w->state;
+    pthread_rwlock_wrlock(&g->taking);
+    group_writer **at = &g->writers;
+    while (*at && *at != w) at = &(*at)->next;
+    if (*at) *at = w->next;
+    pthread_rwlock_unlock(&g->taking);
+}
+
 static void writer_free(group_writer *w) {
+    forget_writer(w);
+    free(w->pieces);
     for (uint32_t i = 0; i < w->n_lanes; i++) group_lane_clear(&w->lanes[i]);
     free(w->hashes);
     free(w->columns);
@@ -64,16 +86,25 @@ static tw_status writer_open(sink *self, group_state *g, bool groups, bool of_pa
     w->state = g;
     w->has_groups = groups;
     w->hashes = calloc(BATCH_ROWS_MAX, sizeof *w->hashes);
-    w->columns = calloc(g->n_keys + 1, sizeof *w->columns);
-    tw_status status = w->hashes && w->columns ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for %s", self->name);
+    w->columns = calloc(g->n_keys + g->groups.shape->n_aggregates + 1, sizeof *w->columns);
+    if (g->sessions) w->pieces = malloc(2 * BATCH_ROWS_MAX * sizeof *w->pieces);
+    w->behind = w->pieces + (w->pieces ? BATCH_ROWS_MAX : 0);
+    tw_status status = w->hashes && w->columns && (w->pieces || !g->sessions) ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for %s", self->name);
     for (; w->n_lanes < n && status == TW_OK; w->n_lanes++) {
         group_store *s = groups && w->n_lanes == 0 ? &g->groups : &g->pairs[w->n_lanes - groups].store;
         status = group_lane_init(&w->lanes[w->n_lanes], s, err);
         if (status != TW_OK) break;
     }
-    if (status == TW_OK) *out = &w->writer;
-    else writer_free(w);
-    return status;
+    if (status != TW_OK) {
+        writer_free(w);
+        return status;
+    }
+    pthread_rwlock_wrlock(&g->taking);
+    w->next = g->writers;
+    g->writers = w;
+    pthread_rwlock_unlock(&g->taking);
+    *out = &w->writer;
+    return TW_OK;
 }
 
 static tw_status add_pairs(group_writer *w, uint32_t lane, const batch *b, tw_error *err) {
@@ -84,8 +115,40 @@ static tw_status add_pairs(group_writer *w, uint32_t lane, const batch *b, tw_er
     return group_lane_add(&w->lanes[lane], &(group_input){.columns = w->columns, .hashes = w->hashes, .n = b->rows}, err);
 }
 
+static void lower(atomic_int_fast64_t *least, int64_t to) {
+    int_fast64_t now = atomic_load(least);
+    while (to < now && !atomic_compare_exchange_weak(least, &now, to)) {}
+}
+
+/* Rows of sessions: keys, time, in endless flows the watermark where it was behind that, arguments. */
+static tw_status add_fragments(group_writer *w, const batch *b, uint64_t position, tw_error *err) {
+    group_state *g = w->state;
+    const session_rule *r = g->sessions;
+    uint32_t n = b->rows, n_columns = b->schema->n;
+    const int64_t *times = b->columns[r->n_keys].values, *behind = b->columns[r->n_keys + 1].values;
+    int64_t least = INT64_MAX;
+    memcpy(w->columns, b->columns, n_columns * sizeof *w->columns);
+    w->columns[n_columns] = b->columns[r->n_keys];
+    for (uint32_t i = 0; i < n; i++) {
+        w->behind[i] = behind[i] > times[i] ? behind[i] : WATERMARK_NONE;
+        if (times[i] < least) least = times[i];
+    }
+    session_pieces(r, times, n, w->pieces);
+    w->columns[r->n_keys] = (column){.type = type_of(TYPE_INT64), .rows = n, .values = w->pieces};
+    w->columns[r->n_keys + 1] = (column){.type = type_of(TYPE_INT64), .rows = n, .values = w->behind};
+    hash_columns(b->columns, r->n_keys, n, w->hashes);
+    session_hashes(w->pieces, w->behind, n, w->hashes);
+    pthread_rwlock_rdlock(&g->taking);
+    lower(&g->least_end, session_end(r, least));
+    group_input in = {.columns = w->columns, .hashes = w->hashes, .n = n, .position = position};
+    tw_status status = group_lane_add(&w->lanes[0], &in, err);
+    pthread_rwlock_unlock(&g->taking);
+    return status;
+}
+
 static tw_status add_batch(group_writer *w, const batch *b, uint64_t position, const column *tags, tw_error *err) {
     const group_state *g = w->state;
+    if (g->sessions) return add_fragments(w, b, position, err);
     if (w->has_groups) {
         group_input in = {.columns = b->columns, .hashes = w->hashes, .n = b->rows, .position = position, .tags = tags};
         hash_columns(b->columns, g->n_keys, b->rows, w->hashes);
@@ -129,7 +192,11 @@ static tw_status group_start(sink *self, run_context *run, uint32_t n_inputs, tw
     group_state *g = STATE_OF(sink, self);
     uint32_t lane_tables = g->n_pairs + 1;
     for (uint32_t i = 0; i < g->n_pairs; i++) TRY(group_store_start(&g->pairs[i].store, run, lane_tables, err));
-    return group_store_start(&g->groups, run, lane_tables, err);
+    TRY(group_store_start(&g->groups, run, lane_tables, err));
+    if (!g->sessions) return TW_OK;
+    g->groups.depth_max = SESSION_DEPTH_MAX;
+    g->groups.merged_bytes_max /= 2; /* the other half is for chaining */
+    return TW_OK;
 }
 static tw_status group_open(sink *self, sink_writer **out, tw_error *err) {
     group_state *g = STATE_OF(sink, self);
@@ -169,10 +236,15 @@ typedef struct group_reader {
     bool lone_row;        /* and no keys: one row all the same */
     int32_t tag;          /* of pairs */
     const uint8_t **rows; /* run->batch_rows */
+    session_list sessions;
+    uint32_t given;       /* of them */
+    buffer *heap;
 } group_reader;
 
 static void group_reader_free(reader *self) {
     group_reader *r = (group_reader *)self;
+    session_list_clear(&r->sessions);
+    buffer_unref(r->heap);
     group_merge_free(r->merge);
     free(r->rows);
     free(r);
@@ -192,6 +264,20 @@ static tw_status reader_open(source *self, group_state *g, group_store *s, uint6
     return status;
 }
 
+/* Which field or aggregate (from n_keys on) an output column shows; of sessions the window's times too. */
+static uint32_t shown(const session_rule *r, uint32_t n_fields, uint32_t column) {
+    if (!r) return column;
+    if (column == r->start_at) return n_fields - 2;
+    if (column == r->end_at) return n_fields - 1;
+    column -= (column > r->start_at) + (column > r->end_at);
+    return column < r->n_keys ? column : column + SESSION_KEYS;
+}
+
+static void add_gap(const session_rule *r, column *ends) {
+    int64_t *last = ends->values;
+    for (uint32_t i = 0; i < ends->rows; i++) last[i] = session_end(r, last[i]);
+}
+
 static tw_status give_groups(group_reader *r, uint32_t n, buffer *heap, batch **out, tw_error *err) {
     group_state *g = r->state;
     const group_shape *s = g->groups.shape;
@@ -201,14 +287,41 @@ static tw_status give_groups(group_reader *r, uint32_t n, buffer *heap, batch **
     tw_status status = TW_OK;
     for (uint32_t i = 0; i < g->out->n && status == TW_OK; i++) {
         column *c = &b->columns[i];
-        const aggregate *a = i < s->n_keys ? NULL : &s->aggregates[i - s->n_keys];
+        uint32_t from = shown(g->sessions, s->n_keys + s->n_aggregates, i);
+        const aggregate *a = from < s->n_keys ? NULL : &s->aggregates[from - s->n_keys];
         if (!g->needed[i]) *c = (column){.type = g->out->fields[i].type, .rows = n};
-        else if (!a) status = rows_decode(m, s->layout, r->rows, n, i, 1, heap, c, err);
+        else if (!a) status = rows_decode(m, s->layout, r->rows, n, from, 1, heap, c, err);
         else status = a->finish(a, m, r->rows, n, heap, c, err);
+        if (status == TW_OK && g->sessions && i == g->sessions->end_at && g->needed[i]) add_gap(g->sessions, c);
     }
     if (status != TW_OK) batch_unref(b);
     else *out = b;
     return status;
+}
+
+/* In a bounded flow all sessions have ended. */
+static tw_status next_sessions(group_reader *r, batch **out, tw_error *err) {
+    group_state *g = r->state;
+    session_list *l = &r->sessions;
+    group_table *t;
+    uint64_t complete;
+    if (!l->buffer) {
+        TRY(group_merge_table(r->merge, &t, &complete, err));
+        tw_status status = sessions_chain(g->sessions, t, complete, WATERMARK_END, l, err);
+        if (status == TW_OK) status = arena_rows_heap(&t->rows, &r->heap, err);
+        if (status != TW_OK) return status == TW_ERR_MEMORY ? TW_ERR_INTERNAL : status; /* some have been joined */
+        r->given = 0;
+    }
+    uint32_t n = l->n - r->given < g->groups.run->batch_rows ? l->n - r->given : g->groups.run->batch_rows;
+    for (uint32_t i = 0; i < n; i++) r->rows[i] = l->rows[r->given + i].row;
+    TRY(give_groups(r, n, r->heap, out, err));
+    r->given += n;
+    if (r->given < l->n) return TW_OK;
+    session_list_clear(l);
+    buffer_unref(r->heap);
+    r->heap = NULL;
+    group_merge_skip(r->merge);
+    return TW_OK;
 }
 
 static tw_status group_next(reader *self, batch **out, tw_error *err) {
@@ -223,6 +336,7 @@ static tw_status group_next(reader *self, batch **out, tw_error *err) {
         return TW_OK;
     }
     if (!r->merge) return TW_END;
+    if (g->sessions && !g->chained) return next_sessions(r, out, err);
     TRY(group_merge_rows(r->merge, g->groups.run->batch_rows, r->rows, &n, &heap, err));
     TRY(give_groups(r, n, heap, out, err));
     group_merge_advance(r->merge, n);
@@ -324,8 +438,79 @@ tw_status group_writer_save(sink_writer *writer, struct saved_part *to, int64_t 
 
 tw_status group_state_load(sink *k, const struct saved_part *from, uint32_t frame, uint32_t store, tw_error *err) {
     group_state *g = STATE_OF(sink, k);
+    atomic_store(&g->least_end, INT64_MIN); /* not known */
     if (store > g->n_pairs) return error_set(err, TW_ERR_DATA, "a checkpoint holds more than %s has", k->name);
     return group_store_load(store_at(g, store), from, frame, err);
+}
+
+/* ---- sessions of an endless flow ---- */
+
+bool group_sessions_due(const sink *k, int64_t watermark) {
+    return atomic_load(&STATE_OF(sink, (sink *)k)->least_end) <= watermark;
+}
+
+/* All that writers hold and the exchange has, into `old`; the instance starts again with nothing. */
+static tw_status swap_stores(group_state *g, group_store *old, tw_error *err) {
+    group_store fresh = {.shape = g->groups.shape};
+    TRY(group_store_start(&fresh, g->groups.run, 1, err));
+    pthread_rwlock_wrlock(&g->taking);
+    tw_status status = TW_OK;
+    for (group_writer *w = g->writers; w && status == TW_OK; w = w->next) status = group_lane_flush(&w->lanes[0], err);
+    *old = g->groups;
+    g->groups.exchange = fresh.exchange;
+    atomic_store(&g->least_end, INT64_MAX);
+    pthread_rwlock_unlock(&g->taking);
+    return status;
+}
+
+static tw_status append_rows(group_store *to, const session_row *rows, uint32_t n, tw_error *err) {
+    const uint8_t *some[1024];
+    for (uint32_t done = 0, count; done < n; done += count) {
+        count = n - done < 1024 ? n - done : 1024;
+        for (uint32_t i = 0; i < count; i++) some[i] = rows[done + i].row;
+        TRY(group_store_append(to, some, count, err));
+    }
+    return TW_OK;
+}
+
+/* The sessions of one table: those that have ended to `closed`, the others back. */
+static tw_status sort_sessions(group_state *g, group_state *closed, group_table *t, uint64_t n, int64_t watermark, uint64_t *taken,
+                               uint64_t *left, tw_error *err) {
+    session_list l;
+    TRY(sessions_chain(g->sessions, t, n, watermark, &l, err));
+    *taken += l.n_closed;
+    *left += l.n - l.n_closed;
+    for (uint32_t i = l.n_closed; i < l.n; i++) lower(&g->least_end, session_end(g->sessions, l.rows[i].last));
+    tw_status status = append_rows(&closed->groups, l.rows, l.n_closed, err);
+    if (status == TW_OK) status = append_rows(&g->groups, l.rows + l.n_closed, l.n - l.n_closed, err);
+    session_list_clear(&l);
+    return status;
+}
+
+tw_status group_sessions_take(sink *k, int64_t watermark, sink *to, uint64_t *taken, uint64_t *left, tw_error *err) {
+    group_state *g = STATE_OF(sink, k), *closed = STATE_OF(sink, to);
+    group_store old = {0};
+    closed->chained = true;
+    *taken = *left = 0;
+    TRY(swap_stores(g, &old, err));
+    tw_status status = group_store_seal(&old, err);
+    for (uint64_t split = 0; split < old.n_splits && status == TW_OK; split++) {
+        group_merge *m;
+        group_table *t;
+        uint64_t n;
+        status = group_merge_open(&old, split, &m, err);
+        if (status != TW_OK) break;
+        while ((status = group_merge_table(m, &t, &n, err)) == TW_OK) {
+            status = sort_sessions(g, closed, t, n, watermark, taken, left, err);
+            if (status != TW_OK) break;
+            group_merge_skip(m);
+        }
+        if (status == TW_END) status = TW_OK;
+        group_merge_free(m);
+    }
+    old.shape = NULL; /* the instance's */
+    group_store_clear(&old);
+    return status;
 }
 
 /* ---- planning ---- */
@@ -385,9 +570,15 @@ static const type *input_of(const aggregate *aggregates, uint32_t n, uint32_t ta
 /* Shapes and schemas; `types` and `names` have room for the keys and one more. */
 static tw_status make_shapes(group_state *g, aggregate *aggregates, uint32_t n, const type **types, const char **names,
                              tw_error *err) {
-    for (uint32_t i = 0; i < g->n_keys; i++) {
-        types[i] = g->out->fields[i].type;
-        names[i] = g->out->fields[i].name;
+    for (uint32_t i = 0; i < g->out->n; i++) {
+        uint32_t from = shown(g->sessions, g->n_keys + n, i);
+        if (from >= g->n_keys) continue;
+        types[from] = g->out->fields[i].type;
+        names[from] = g->out->fields[i].name;
+    }
+    for (uint32_t i = 0; g->sessions && i < SESSION_KEYS; i++) {
+        types[g->n_keys - SESSION_KEYS + i] = type_of(TYPE_INT64);
+        names[g->n_keys - SESSION_KEYS + i] = i ? "behind" : "piece";
     }
     for (uint32_t i = 0; i < g->n_pairs; i++) {
         types[g->n_keys] = input_of(aggregates, n, i);
@@ -399,8 +590,8 @@ static tw_status make_shapes(group_state *g, aggregate *aggregates, uint32_t n, 
     return group_shape_new(types, g->n_keys, aggregates, n, &g->groups.shape, err);
 }
 
-static tw_status make_state(const char *name, uint32_t n_keys, aggregate *aggregates, uint32_t n, schema *out,
-                            uint32_t *columns, group_state **result, tw_error *err) {
+static tw_status make_state(const char *name, uint32_t n_keys, aggregate *aggregates, uint32_t n, const session_rule *sessions,
+                            schema *out, uint32_t *columns, group_state **result, tw_error *err) {
     uint32_t n_pairs = tag_columns(aggregates, n, columns), n_distinct = 0;
     for (uint32_t i = 0; i < n; i++) n_distinct += aggregates[i].kind == AGGREGATE_COUNT_DISTINCT;
     group_state *g = calloc(1, sizeof *g + n_pairs * sizeof *g->pairs);
@@ -417,7 +608,16 @@ static tw_status make_state(const char *name, uint32_t n_keys, aggregate *aggreg
         g->has_others = n_distinct < n || n == 0;
         g->out = schema_ref(out);
         for (uint32_t i = 0; i < n_pairs; i++) g->pairs[i].column = columns[i];
-        for (uint32_t i = 0; i < n; i++) aggregates[i].name = out->fields[n_keys + i].name;
+        pthread_rwlock_init(&g->taking, NULL);
+        atomic_init(&g->least_end, INT64_MAX);
+        if (sessions) {
+            g->rule = *sessions;
+            g->sessions = &g->rule;
+        }
+        for (uint32_t i = 0; i < out->n; i++) {
+            uint32_t from = shown(sessions, n_keys + n, i);
+            if (from >= n_keys) aggregates[from - n_keys].name = out->fields[i].name;
+        }
         status = make_shapes(g, aggregates, n, types, names, err);
         if (status != TW_OK) state_release(g);
     } else {
@@ -431,10 +631,10 @@ static tw_status make_state(const char *name, uint32_t n_keys, aggregate *aggreg
 }
 
 tw_status group_state_create(const char *name, uint32_t n_keys, aggregate *aggregates, uint32_t n_aggregates,
-                             schema *out, group_ends *ends, tw_error *err) {
+                             const session_rule *sessions, schema *out, group_ends *ends, tw_error *err) {
     group_state *g = NULL;
     uint32_t *columns = calloc(n_aggregates + 1, sizeof *columns);
-    tw_status status = columns ? make_state(name, n_keys, aggregates, n_aggregates, out, columns, &g, err)
+    tw_status status = columns ? make_state(name, n_keys, aggregates, n_aggregates, sessions, out, columns, &g, err)
                                : error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
     free(columns);
     if (status != TW_OK) {

@@ -20,10 +20,22 @@ typedef struct group_ends {
     schema *pairs;                      /* of pair_source; one reference, the caller's */
 } group_ends;
 
+struct session_rule;
+
 /* The sink's input has the keys first, then the aggregates' columns; the source gives keys, then results, as
- * `out` names them. Takes over `aggregates` (malloc), also on failure. */
+ * `out` names them. Takes over `aggregates` (malloc), also on failure.
+ * With `sessions` (step/sessions.h) the last two keys and the last two aggregates, min and max of the time,
+ * which is the first column behind those of the input, are its own; where those keys would stand the input has the time, and
+ * the watermark before it, or the time again. */
 tw_status group_state_create(const char *name, uint32_t n_keys, aggregate *aggregates, uint32_t n_aggregates,
-                             schema *out, group_ends *ends, tw_error *err);
+                             const struct session_rule *sessions, schema *out, group_ends *ends, tw_error *err);
+
+/* Sessions of an endless flow. Whether one may have ended by this watermark; from any thread. */
+bool group_sessions_due(const struct sink *k, int64_t watermark);
+/* Moves those that have ended from the instance behind `k` to that behind `to`, which was started and has no rows. Writers of `k`
+ * may push meanwhile, rows to which the watermark has come; one call at a time. How many were moved, and parts of such that
+ * were not. An error is final. */
+tw_status group_sessions_take(struct sink *k, int64_t watermark, struct sink *to, uint64_t *taken, uint64_t *left, tw_error *err);
 
 /* ---- instances whose rows outlive a stop ---- */
 

@@ -31,6 +31,7 @@ tw_status group_store_start(group_store *s, run_context *run, uint32_t lane_tabl
     /* One step's tables are filled while those of the step before are read; the rest is for exchanges. */
     s->table_bytes_max = state / 2 / ((size_t)run->parallelism * lane_tables);
     s->merged_bytes_max = state / 8 * 3 / run->parallelism;
+    s->depth_max = GROUP_DEPTH_MAX;
     return exchange_create(run->memory, run->spill, s->shape->layout, GROUP_PARTITIONS, 0, &s->exchange, err);
 }
 
@@ -198,20 +199,22 @@ tw_status group_lane_save(group_lane *l, saved_part *to, int64_t tag, tw_error *
     return arena_rows_save(&l->table.rows, to, tag, err);
 }
 
+tw_status group_store_append(group_store *s, const uint8_t *const *rows, uint32_t n, tw_error *err) {
+    uint32_t to[1024];
+    for (uint32_t i = 0; i < n; i++) to[i] = partition_of(row_header(rows[i]), 0);
+    return exchange_append_rows(s->exchange, rows, n, to, err);
+}
+
 tw_status group_store_load(group_store *s, const saved_part *from, uint32_t frame, tw_error *err) {
     const row_layout *l = s->shape->layout;
     const uint8_t *rows[1024];
-    uint32_t to[1024];
     row_block *b;
     TRY(part_read_rows(from, frame, s->run->memory, l, &b, err));
     tw_status status = TW_OK;
     for (uint32_t done = 0, n; done < b->n && status == TW_OK; done += n) {
         n = b->n - done < 1024 ? b->n - done : 1024;
-        for (uint32_t i = 0; i < n; i++) {
-            rows[i] = b->rows->data + (size_t)(done + i) * l->stride;
-            to[i] = partition_of(row_header(rows[i]), 0);
-        }
-        status = exchange_append_rows(s->exchange, rows, n, to, err);
+        for (uint32_t i = 0; i < n; i++) rows[i] = b->rows->data + (size_t)(done + i) * l->stride;
+        status = group_store_append(s, rows, n, err);
     }
     row_block_free(b);
     return status;

@@ -16,6 +16,7 @@ typedef struct group_store {
     exchange *exchange;
     size_t table_bytes_max;   /* of a lane's table */
     size_t merged_bytes_max;  /* of a table of merged groups */
+    uint32_t depth_max;       /* how often a partition may be split again: as far as the hash tells groups apart */
     uint32_t *first_partition; /* of each split; n_splits + 1 */
     uint64_t n_splits, rows;  /* known once sealed */
 } group_store;
@@ -42,6 +43,9 @@ void group_lane_clear(group_lane *l);
 /* Adds all rows. After an error, which is final, some are in. */
 tw_status group_lane_add(group_lane *l, const group_input *in, tw_error *err);
 tw_status group_lane_flush(group_lane *l, tw_error *err);
+
+/* Rows of the store's layout, at most 1024. */
+tw_status group_store_append(group_store *s, const uint8_t *const *rows, uint32_t n, tw_error *err);
 
 /* ---- going on after a stop ---- */
 

@@ -6,6 +6,14 @@
 
 #include "engine/checkpoint.h"
 
+#define SESSIONS_END 0 /* of the pane of all sessions, instead of a time */
+
+/* How long sessions that have ended may wait for others, so that not all are looked at again and again: */
+enum {
+    SESSIONS_ALWAYS = 4096, /* not at all, if there are so few; */
+    SESSIONS_STEPS = 32,    /* a part of the gap */
+};
+
 /* One lane's side of one window; the pane's. */
 typedef struct pane_writer {
     sink_writer *inner;
@@ -33,6 +41,7 @@ typedef struct panes {
     atomic_int_fast64_t passed; /* the watermark: panes up to it are closed */
     mark told;
     bool ended;
+    uint64_t sessions_left; /* after the last look at them */
     bool *needed;
     unsigned owners;
 } panes;
@@ -81,7 +90,7 @@ static void prune_instance(const panes *p, source *s) {
         return; /* more than is needed does no harm */
     }
     for (uint32_t i = 0; i < p->options.out->n; i++)
-        if (i != p->options.start_at && i != p->options.end_at) needed[n++] = p->needed[i];
+        if (p->options.sessions || (i != p->options.start_at && i != p->options.end_at)) needed[n++] = p->needed[i];
     s->class->prune(s, needed);
     free(needed);
 }
@@ -230,6 +239,7 @@ static tw_status push_some(panes_writer *w, const batch_order *order, batch *b, 
 
 static tw_status panes_push(sink_writer *writer, const batch_order *order, batch *b, tw_error *err) {
     panes_writer *w = (panes_writer *)writer;
+    if (of_sink(writer->sink)->options.sessions) return push_pane(w, order, b, SESSIONS_END, err);
     const int64_t *ends = b->columns[of_sink(writer->sink)->options.end_column].values;
     bool same = true;
     for (uint32_t i = 1; i < b->rows; i++) same &= ends[i] == ends[0];
@@ -279,25 +289,52 @@ static tw_status pane_close(panes *p, pane *c, tw_error *err) {
     return e->source->class->start(e->source, p->run, &c->n_splits, err);
 }
 
-static tw_status close_until(panes *p, mark to, tw_error *err) {
+/* No rows will come; it is to be read. Frees it when it fails. */
+static tw_status give_pane(panes *p, pane *c, tw_error *err) {
+    tw_status status = pane_close(p, c, err);
+    if (status != TW_OK) {
+        pane_free(c);
+        return status;
+    }
+    pthread_mutex_lock(&p->lock);
+    c->next = NULL;
+    c->after = p->told;
+    *p->last = c;
+    p->last = &c->next;
+    pthread_mutex_unlock(&p->lock);
+    return TW_OK;
+}
+
+/* Sessions that have ended get a pane of their own. A look at all of them waits for the watermark to come some way, or for the
+ * end of the epoch, when there are many; to->watermark stays where it was then. */
+static tw_status take_sessions(panes *p, mark *to, tw_error *err) {
+    pthread_mutex_lock(&p->lock);
+    pane *open = p->open, *fresh = NULL;
+    pthread_mutex_unlock(&p->lock);
+    if (!open || !group_sessions_due(open->ends.sink, to->watermark)) return TW_OK;
+    int64_t step = p->options.size_us / SESSIONS_STEPS;
+    if (p->sessions_left > SESSIONS_ALWAYS && to->epoch == p->told.epoch && to->watermark < p->told.watermark + step) {
+        to->watermark = p->told.watermark;
+        return TW_OK;
+    }
+    TRY(pane_new(p, SESSIONS_END, &fresh, err));
+    uint64_t taken = 0;
+    tw_status status = group_sessions_take(open->ends.sink, to->watermark, fresh->ends.sink, &taken, &p->sessions_left, err);
+    if (status == TW_OK && taken) return give_pane(p, fresh, err);
+    pane_free(fresh);
+    return status;
+}
+
+static tw_status close_until(panes *p, mark *to, tw_error *err) {
+    if (p->options.sessions && to->watermark != WATERMARK_END) return take_sessions(p, to, err);
     for (;;) {
         pthread_mutex_lock(&p->lock);
         pane *c = p->open;
-        if (c && c->end <= to.watermark) p->open = c->next;
+        if (c && c->end <= to->watermark) p->open = c->next;
         else c = NULL;
         pthread_mutex_unlock(&p->lock);
         if (!c) return TW_OK;
-        c->next = NULL;
-        tw_status status = pane_close(p, c, err);
-        if (status != TW_OK) {
-            pane_free(c);
-            return status;
-        }
-        pthread_mutex_lock(&p->lock);
-        c->after = p->told;
-        *p->last = c;
-        p->last = &c->next;
-        pthread_mutex_unlock(&p->lock);
+        TRY(give_pane(p, c, err));
     }
 }
 
@@ -306,7 +343,7 @@ static tw_status panes_advance(sink *self, mark to, tw_error *err) {
     pane *end = calloc(1, sizeof *end); /* no window: the mark alone, behind those that it closes */
     if (!end) return no_memory(p, err);
     atomic_store(&p->passed, to.watermark);
-    tw_status status = close_until(p, to, err);
+    tw_status status = close_until(p, &to, err);
     if (status != TW_OK) {
         free(end);
         return status;
@@ -323,7 +360,7 @@ static tw_status panes_advance(sink *self, mark to, tw_error *err) {
 /* The end of the flow passes all windows. */
 static tw_status panes_finish(sink *self, tw_error *err) {
     panes *p = of_sink(self);
-    TRY(close_until(p, (mark){.watermark = WATERMARK_END, .epoch = p->told.epoch}, err));
+    TRY(close_until(p, &(mark){.watermark = WATERMARK_END, .epoch = p->told.epoch}, err));
     pthread_mutex_lock(&p->lock);
     p->ended = true;
     pthread_mutex_unlock(&p->lock);
@@ -360,7 +397,7 @@ static tw_status panes_load(sink *self, const saved_part *from, tw_error *err) {
 
 static void panes_shape(const sink *self, char *out, size_t capacity) {
     const panes *p = of_sink((sink *)self);
-    snprintf(out, capacity, "windows of %.6g s; %s", (double)p->options.size_us * 1e-6, p->options.shape);
+    snprintf(out, capacity, "%s of %.6g s; %s", p->options.sessions ? "sessions with a gap" : "windows", (double)p->options.size_us * 1e-6, p->options.shape);
 }
 
 static tw_status panes_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
@@ -369,8 +406,9 @@ static tw_status panes_start(sink *self, run_context *run, uint32_t n_inputs, tw
 }
 
 static void panes_describe(const sink *self, char *out, size_t capacity) {
-    snprintf(out, capacity, "a state for each window of %.6g s, until the watermark passes it",
-             (double)of_sink((sink *)self)->options.size_us * 1e-6);
+    const panes_options *o = &of_sink((sink *)self)->options;
+    snprintf(out, capacity, o->sessions ? "sessions with a gap of %.6g s, until the watermark passes them"
+                                        : "a state for each window of %.6g s, until the watermark passes it", (double)o->size_us * 1e-6);
 }
 
 static void panes_release(panes *p) {
@@ -414,6 +452,7 @@ static tw_status panes_next(reader *self, batch **out, tw_error *err) {
     const panes_options *o = &p->options;
     batch *inner, *b;
     if (!r->inner) return TW_END;
+    if (o->sessions) return r->inner->class->next(r->inner, out, err);
     TRY(r->inner->class->next(r->inner, &inner, err));
     tw_status status = batch_new(o->out, inner->rows, &b, err);
     for (uint32_t i = 0, from = 0; i < o->out->n && status == TW_OK; i++) {

@@ -5,6 +5,9 @@
 
 #include "engine/plan.h"
 
+/* The column that a session window adds in endless flows: the watermark that stood before a row, where it was behind it. */
+#define WINDOW_WATERMARK "window_watermark"
+
 /* Brings a stream to the columns of `to`, found by name, in its order, cast to its types (step/project.c).
  * Does nothing when they are equal already. */
 tw_status stream_convert(stream *s, schema *to, tw_error *err);

@@ -13,7 +13,8 @@
 #define WINDOWS_OF_A_ROW_MAX 10000
 
 typedef struct window_shape {
-    int64_t size, every, lateness; /* microseconds */
+    int64_t size, every, lateness; /* microseconds; size of a session: its gap */
+    bool session;                  /* a window of its own for each row, for sessions to be made of */
 } window_shape;
 
 /* ---- the operator ---- */
@@ -23,7 +24,7 @@ typedef struct window_plan {
     window_shape shape;
     uint32_t time;
     bool live;
-    bool start_needed, end_needed;
+    bool start_needed, end_needed, watermark_needed;
 } window_plan;
 
 typedef struct window_state {
@@ -73,9 +74,10 @@ static void window_begin_split(operator *self, const reader *split) {
 }
 
 /* The start of the last window that holds the time. */
-static int64_t last_start(int64_t time, int64_t every) {
-    int64_t over = time % every;
-    return time - over - (over < 0 ? every : 0);
+static int64_t last_start(const window_shape *w, int64_t time) {
+    if (w->session) return time;
+    int64_t over = time % w->every;
+    return time - over - (over < 0 ? w->every : 0);
 }
 
 /* Rows that are to be kept, into `rows`, with the watermarks before them. */
@@ -92,7 +94,7 @@ static tw_status keep_rows(window_state *s, const batch *in, uint32_t *rows, int
             continue;
         }
         int64_t watermark = own < s->others ? own : s->others;
-        if (p->live && last_start(times[i], p->shape.every) + p->shape.size <= watermark) late++;
+        if (p->live && last_start(&p->shape, times[i]) + p->shape.size <= watermark) late++;
         else watermarks[*n] = watermark, rows[(*n)++] = i;
         int64_t after = event_clock_less(times[i], p->shape.lateness);
         if (after > own) own = after;
@@ -111,7 +113,8 @@ static bool nothing_late(const window_state *s, const batch *in) {
     int64_t least = INT64_MAX;
     for (uint32_t i = 0; i < in->rows; i++)
         if (times[i] < least) least = times[i];
-    int64_t first_start = last_start(least, p->shape.every) - windows_before(&p->shape) * p->shape.every;
+    if (p->shape.session) return least >= s->after; /* nor behind the watermark */
+    int64_t first_start = last_start(&p->shape, least) - windows_before(&p->shape) * p->shape.every;
     return first_start + p->shape.size > s->after;
 }
 
@@ -150,8 +153,8 @@ static uint32_t windows_of(const window_state *s, uint32_t capacity, uint32_t *r
     for (; *row < times->rows; ++*row, *back = windows_before(&p->shape)) {
         uint32_t i = *row;
         if (t[i] < low || t[i] >= high) { /* neighbours mostly share their window */
-            low = last_start(t[i], every);
-            high = low + every;
+            low = last_start(&p->shape, t[i]);
+            high = low + (p->shape.session ? 1 : every);
         }
         for (; *back >= 0; --*back) {
             if (n == capacity) return n;
@@ -176,6 +179,17 @@ static tw_status add_times(window_state *s, batch *b, const int64_t *starts, int
     return TW_OK;
 }
 
+/* The watermarks of rows that were behind them. */
+static tw_status add_watermarks(window_state *s, const batch *from, column *out, tw_error *err) {
+    const window_plan *p = (const window_plan *)s->operator.plan;
+    const int64_t *times = from->columns[p->time].values;
+    const int64_t *watermarks = s->watermarks ? (int64_t *)(void *)s->watermarks->data : NULL;
+    TRY(column_new(s->run->memory, type_of(TYPE_TIMESTAMP), from->rows, out, err));
+    for (uint32_t i = 0; i < from->rows; i++)
+        ((int64_t *)out->values)[i] = watermarks && watermarks[i] > times[i] ? watermarks[i] : WATERMARK_NONE;
+    return TW_OK;
+}
+
 static tw_status widen(window_state *s, const batch *from, const int64_t *starts, batch **out, tw_error *err) {
     const window_plan *p = (const window_plan *)s->operator.plan;
     uint32_t n = from->schema->n;
@@ -184,6 +198,10 @@ static tw_status widen(window_state *s, const batch *from, const int64_t *starts
     for (uint32_t i = 0; i < n; i++) column_share(&from->columns[i], &b->columns[i]);
     tw_status status = add_times(s, b, starts, 0, n, p->start_needed, err);
     if (status == TW_OK) status = add_times(s, b, starts, p->shape.size, n + 1, p->end_needed, err);
+    if (status == TW_OK && p->shape.session && p->live) {
+        if (p->watermark_needed) status = add_watermarks(s, from, &b->columns[n + 2], err);
+        else b->columns[n + 2] = (column){.type = type_of(TYPE_TIMESTAMP), .rows = b->rows};
+    }
     if (status == TW_OK) status = batch_inherit_origin(s->run->memory, from, NULL, NULL, b, err);
     if (status != TW_OK) batch_unref(b);
     else *out = b;
@@ -232,11 +250,13 @@ static void window_needs(operator_plan *plan, const bool *needed_out, bool *need
     needed_in[p->time] = true;
     p->start_needed = needed_out[n];
     p->end_needed = needed_out[n + 1];
+    p->watermark_needed = p->shape.session && p->live && needed_out[n + 2];
 }
 
 static void window_describe(const operator_plan *plan, char *out, size_t capacity) {
     const window_plan *p = (const window_plan *)plan;
-    if (p->shape.every == p->shape.size) snprintf(out, capacity, "of %.6g s", (double)p->shape.size * 1e-6);
+    if (p->shape.session) snprintf(out, capacity, "sessions with a gap of %.6g s", (double)p->shape.size * 1e-6);
+    else if (p->shape.every == p->shape.size) snprintf(out, capacity, "of %.6g s", (double)p->shape.size * 1e-6);
     else snprintf(out, capacity, "of %.6g s every %.6g s", (double)p->shape.size * 1e-6, (double)p->shape.every * 1e-6);
 }
 
@@ -262,13 +282,25 @@ static const option sliding_options[] = {
 };
 static const descriptor sliding_section = {"window.sliding", "windows that overlap", sliding_options, COUNT_OF(sliding_options)};
 
+static const option session_options[] = {
+    {"gap", OPTION_DURATION, OPTION_REQUIRED, "rows that are as far apart are in two sessions", .min = 1, .max = INT64_MAX / 4},
+};
+static const descriptor session_section = {"window.session", "windows that last as long as rows come", session_options,
+                                           COUNT_OF(session_options)};
+
 static tw_status read_shape(stream *s, const args *a, window_shape *w) {
     error_list *errors = plan_errors(s->builder);
-    unsigned given = args_given(a, "tumbling") + args_given(a, "sliding");
-    if (given != 1) return args_error(a, given ? "sliding" : "time", errors, "one of tumbling and sliding says how long windows are");
+    unsigned given = args_given(a, "tumbling") + args_given(a, "sliding") + args_given(a, "session");
+    if (given != 1) return args_error(a, given ? args_given(a, "session") ? "session" : "sliding" : "time", errors,
+                                      "one of tumbling, sliding and session says how long windows are");
     w->lateness = args_int(a, "lateness");
     if (args_given(a, "tumbling")) {
         w->size = w->every = args_int(a, "tumbling");
+        return TW_OK;
+    }
+    if (args_given(a, "session")) {
+        w->size = w->every = args_int(args_section(a, "session"), "gap");
+        w->session = true;
         return TW_OK;
     }
     const args *sliding = args_section(a, "sliding");
@@ -280,16 +312,19 @@ static tw_status read_shape(stream *s, const args *a, window_shape *w) {
     return TW_OK;
 }
 
-static tw_status widened_schema(const schema *in, schema **out, tw_error *err) {
-    const char **names = malloc((in->n + 2) * sizeof *names);
-    const type **types = malloc((in->n + 2) * sizeof *types);
+static const char *const added_names[] = {"window_start", "window_end", WINDOW_WATERMARK};
+
+static tw_status widened_schema(const schema *in, uint32_t n_added, schema **out, tw_error *err) {
+    const char **names = malloc((in->n + n_added) * sizeof *names);
+    const type **types = malloc((in->n + n_added) * sizeof *types);
     tw_status status = names && types ? TW_OK : no_memory(err);
     for (uint32_t i = 0; i < in->n && status == TW_OK; i++) names[i] = in->fields[i].name, types[i] = in->fields[i].type;
     if (status == TW_OK) {
-        names[in->n] = "window_start";
-        names[in->n + 1] = "window_end";
-        types[in->n] = types[in->n + 1] = type_of(TYPE_TIMESTAMP);
-        status = schema_new(names, types, in->n + 2, out, err);
+        for (uint32_t i = 0; i < n_added; i++) {
+            names[in->n + i] = added_names[i];
+            types[in->n + i] = type_of(TYPE_TIMESTAMP);
+        }
+        status = schema_new(names, types, in->n + n_added, out, err);
     }
     free(names);
     free(types);
@@ -313,17 +348,16 @@ static tw_status window_build(stream *s, const args *a, tw_error *err) {
     if (time >= 0 && s->schema->fields[time].type->kind != TYPE_TIMESTAMP)
         status = args_error(a, "time", plan_errors(s->builder), "'%s' is no timestamp", s->schema->fields[time].name);
     if (s->window_us) status = args_error(a, "time", plan_errors(s->builder), "there is a window already, and no group since");
-    for (unsigned i = 0; i < 2; i++) {
-        const char *name = i ? "window_end" : "window_start";
-        if (schema_find(s->schema, name) >= 0)
-            status = args_error(a, "time", plan_errors(s->builder), "there is a column '%s' already", name);
-    }
-    if (time < 0 || status != TW_OK) return TW_ERR_JOB;
     bool live = stream_endless(s);
+    uint32_t n_added = shape.session && live ? 3 : 2;
+    for (uint32_t i = 0; i < n_added; i++)
+        if (schema_find(s->schema, added_names[i]) >= 0)
+            status = args_error(a, "time", plan_errors(s->builder), "there is a column '%s' already", added_names[i]);
+    if (time < 0 || status != TW_OK) return TW_ERR_JOB;
     if (live) TRY(put_clock(s, (uint32_t)time, shape.lateness, err));
     window_plan *p = calloc(1, sizeof *p);
     schema *out = NULL;
-    status = p ? widened_schema(s->schema, &out, err) : no_memory(err);
+    status = p ? widened_schema(s->schema, n_added, &out, err) : no_memory(err);
     if (status != TW_OK) {
         free(p);
         return status;
@@ -333,7 +367,9 @@ static tw_status window_build(stream *s, const args *a, tw_error *err) {
     p->time = (uint32_t)time;
     p->live = live;
     p->start_needed = p->end_needed = true;
+    p->watermark_needed = true;
     s->window_us = shape.size;
+    s->window_sessions = shape.session;
     status = stream_add_operator(s, &p->plan, out, err);
     schema_unref(out);
     return status;
@@ -343,6 +379,8 @@ static const option window_options[] = {
     {"time", OPTION_COLUMN, OPTION_REQUIRED, "the column of the time, a timestamp"},
     {"tumbling", OPTION_DURATION, 0, "windows of this length, one after the other", .min = 1, .max = INT64_MAX / 4},
     {"sliding", OPTION_SECTION, 0, "windows that overlap", .section = &sliding_section},
+    {"session", OPTION_SECTION, 0, "windows that last as long as rows come, for each of the other keys of the group that follows",
+     .section = &session_section},
     {"lateness", OPTION_DURATION, 0, "how far the watermark stays behind the greatest time", .default_text = "0s", .min = 0,
      .max = INT64_MAX / 4},
 };
@@ -356,7 +394,11 @@ const step_descriptor step_window = {
                        "end, and windows are aligned to 1970-01-01. The group that follows keys by the window, and in an "
                        "endless flow gives its rows once the watermark has passed it. The watermark is the greatest time "
                        "so far less the lateness, the least over the source's partitions; a row whose windows it has "
-                       "passed is late, counted and dropped. In a bounded flow nothing is late.",
+                       "passed is late, counted and dropped. In a bounded flow nothing is late.\n\n"
+                       "A session is made by the group or distinct that follows, for each of its other keys: it begins "
+                       "with its first row and ends a gap after its last; a row as far from the others or farther is in "
+                       "another one. A row is late when the watermark is a gap or more ahead of it, and in no session "
+                       "that the watermark has passed.",
                    .example = "- window: {time: ts, tumbling: 10s, lateness: 2s}"},
     .build = window_build,
 };

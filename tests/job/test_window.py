@@ -23,9 +23,9 @@ def micros(text):
     return (d.days * 86400 + d.seconds) * MICROS + d.microseconds
 
 
-def events(thalweg, rows, out_of_order=0.3, delay="2s", seed=1):
-    result = thalweg.command("generate", "events", "--rows", rows, "--keys", 7, "--out-of-order", out_of_order, "--delay", delay,
-                             "--interval", "1ms", "--seed", seed, "-o", "-")
+def events(thalweg, rows, out_of_order=0.3, delay="2s", seed=1, keys=7, interval="1ms"):
+    result = thalweg.command("generate", "events", "--rows", rows, "--keys", keys, "--out-of-order", out_of_order, "--delay", delay,
+                             "--interval", interval, "--seed", seed, "-o", "-")
     assert result.exit == 0, result
     return [(micros(r["ts"]), int(r["key"]), float(r["value"])) for r in csv.DictReader(io.StringIO(result.stdout))]
 
@@ -233,7 +233,7 @@ def test_a_second_signal_interrupts(thalweg):
     ([{"sort": ["ts"]}], "sort needs all rows"),
     ([{"group": {"by": ["key"], "aggregate": {"n": "count"}}}], "group needs all rows"),
     ([{"window": {"time": "value", "tumbling": "1s"}}], "'value' is no timestamp"),
-    ([{"window": {"time": "ts"}}], "one of tumbling and sliding"),
+    ([{"window": {"time": "ts"}}], "one of tumbling, sliding and session"),
     ([{"window": {"time": "ts", "sliding": {"size": "1s", "every": "2s"}}}], "every is more than size"),
     ([{"window": {"time": "ts", "tumbling": "1s"}}, {"select": ["key"]}, "distinct"], "the window's column window_start is gone"),
     ([{"window": {"time": "ts", "tumbling": "1s"}}, {"window": {"time": "ts", "tumbling": "1s"}}], "there is a window already"),

@@ -114,7 +114,7 @@ static tw_status run_once(world *w) {
     calls_left = fail_later;
     sink_writer *writer = NULL;
     sink *open_sink = NULL;
-    tw_status status = group_state_create("group", 1, copy, n_aggregates, w->out, &w->ends, NULL);
+    tw_status status = group_state_create("group", 1, copy, n_aggregates, NULL, w->out, &w->ends, NULL);
     if (status == TW_OK) {
         status = run_ends(w, &writer, &open_sink);
         if (writer) open_sink->class->drop(writer);

@@ -253,8 +253,9 @@ static void check_aggregate(const world *w, uint32_t index, const uint32_t *rows
     case AGGREGATE_COUNT_ROWS: HOLDS(((const int64_t *)out->values)[at] == n); return;
     case AGGREGATE_COUNT:
     case AGGREGATE_COUNT_DISTINCT:
+    case AGGREGATE_COUNT_SET:
         HOLDS(column_is_valid(out, at));
-        HOLDS(((const int64_t *)out->values)[at] == count_values(in, rows, n, a->kind == AGGREGATE_COUNT_DISTINCT));
+        HOLDS(((const int64_t *)out->values)[at] == count_values(in, rows, n, a->kind != AGGREGATE_COUNT));
         return;
     case AGGREGATE_SUM:
     case AGGREGATE_MEAN:
@@ -524,7 +525,7 @@ static tw_status make_ends(world *w, tw_error *err) {
     MUST(schema_new(names, types, w->n_keys + w->n_aggregates, &w->out, NULL));
     aggregate *copy = malloc((w->n_aggregates + 1) * sizeof *copy);
     memcpy(copy, w->aggregates, w->n_aggregates * sizeof *copy);
-    return group_state_create("group", w->n_keys, copy, w->n_aggregates, w->out, &w->ends, err);
+    return group_state_create("group", w->n_keys, copy, w->n_aggregates, NULL, w->out, &w->ends, err);
 }
 
 /* Runs the group; the results stay in w until let_go. */
@@ -557,7 +558,7 @@ static void let_go(world *w) {
 static const aggregate_kind all_kinds[] = {
     AGGREGATE_COUNT_ROWS, AGGREGATE_COUNT, AGGREGATE_COUNT_DISTINCT, AGGREGATE_SUM, AGGREGATE_MEAN,
     AGGREGATE_VARIANCE, AGGREGATE_STDDEV, AGGREGATE_MIN, AGGREGATE_MAX, AGGREGATE_FIRST, AGGREGATE_LAST,
-    AGGREGATE_FIRST_ROW, AGGREGATE_QUANTILE, AGGREGATE_COLLECT};
+    AGGREGATE_FIRST_ROW, AGGREGATE_QUANTILE, AGGREGATE_COLLECT, AGGREGATE_COUNT_SET};
 
 /* Sums of random int64 would not fit. */
 static void smaller(column *c) {
