@@ -574,6 +574,7 @@ tw_status sender_finish(sender *s, tw_error *err) {
         if (done) return TW_OK;
         struct pollfd w = {.fd = fd, .events = s->options.read_answer ? POLLIN : POLLOUT};
         poll(&w, 1, FINISH_LOOK_MS);
+        poller_wait(s->run->poller, 0); /* this may be the only worker */
         if (fd >= 0) close(fd);
     }
 }
