@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "data/scan.h"
@@ -130,6 +131,12 @@ static tw_status piece_next(live_reader *r, batch **out, tw_error *err) {
 
 /* ---- reading ---- */
 
+/* Whether the peer has said that nothing more comes: then what it left without an end is whole. */
+static bool peer_has_ended(const connection *c) {
+    char next;
+    return recv(c->fd, &next, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* The next piece of the connection, or TW_END when there is none now; then the connection is given up. */
 static tw_status next_piece(live_reader *r, tw_error *err) {
     live_source *s = r->source;
@@ -141,7 +148,7 @@ static tw_status next_piece(live_reader *r, tw_error *err) {
         return TW_END;
     }
     tw_status status = c->drained ? TW_END : s->class->receive(c, r->ends, &r->piece, err);
-    c->drained = c->draining && c->drain_bytes == 0;
+    c->drained = c->draining && c->drain_bytes == 0 && !peer_has_ended(c);
     if (status == TW_OK) {
         begin_piece(r);
         return TW_OK;

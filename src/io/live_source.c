@@ -275,6 +275,8 @@ void live_source_watch(live_source *s, connection *c) {
     tw_error err;
     pthread_mutex_lock(&s->lock);
     bool drains = s->draining, first = drains && !c->draining;
+    watch_id watch = c->watch; /* once the lock is let go, somebody may have it, and close it */
+    uint32_t events = c->events;
     if (first) {
         begin_drain(c);
         push_ready(s, c);
@@ -285,7 +287,7 @@ void live_source_watch(live_source *s, connection *c) {
     pthread_mutex_unlock(&s->lock);
     if (first) run_wake(s->run);
     else if (drains) live_source_close(s, c);
-    else (void)poller_rearm(s->run->poller, c->watch, c->events, &err); /* a descriptor that is there */
+    else (void)poller_rearm(s->run->poller, watch, events, &err); /* a descriptor that is there, or was */
 }
 
 void live_source_hand_back(live_source *s, connection *c) {
