@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -223,17 +224,21 @@ int openat(int at, const char *path, int flags, ...) {
 /* ---- calls that get something ---- */
 
 /* What becomes of a call on a socket: -1 with errno, or how much of n bytes. */
-static inline ssize_t on_socket(size_t n) {
+static inline ssize_t on_socket(int fd, size_t n, bool sends) {
     if (!faults.on || exempt || !n) return (ssize_t)n;
     uint64_t r = fault_draw();
     if (r % 65536 < faults.resets) {
+        shutdown(fd, SHUT_RDWR);
         errno = ECONNRESET;
         return -1;
     }
     if ((r >> 16) % 256 >= faults.nets) return (ssize_t)n;
     switch ((r >> 32) % 4) {
     case 0: return interrupted();
-    case 1: errno = EAGAIN; return -1;
+    case 1:
+        if (!sends) return 1; /* what is there can be read */
+        errno = EAGAIN;
+        return -1;
     case 2: return 1;
     default: return (ssize_t)(1 + (r >> 40) % n);
     }
@@ -246,7 +251,7 @@ static inline bool is_socket(int fd) {
 
 static inline ssize_t amount_to_read(int fd, size_t n) {
     if (!faults.on || exempt) return (ssize_t)n;
-    if (is_socket(fd)) return on_socket(n);
+    if (is_socket(fd)) return on_socket(fd, n, false);
     if (!is_file(fd)) return (ssize_t)n;
     size_t some = shortened(n);
     return some || !n ? (ssize_t)some : interrupted();
@@ -261,11 +266,11 @@ ssize_t pread(int fd, void *p, size_t n, off_t at) {
     return some < 0 ? some : syscall(SYS_pread64, fd, p, (size_t)some, at);
 }
 ssize_t recv(int fd, void *p, size_t n, int flags) {
-    ssize_t some = on_socket(n);
+    ssize_t some = flags & MSG_PEEK ? (ssize_t)n : on_socket(fd, n, false);
     return some < 0 ? some : syscall(SYS_recvfrom, fd, p, (size_t)some, flags, NULL, NULL);
 }
 ssize_t send(int fd, const void *p, size_t n, int flags) {
-    ssize_t some = on_socket(n);
+    ssize_t some = on_socket(fd, n, true);
     return some < 0 ? some : syscall(SYS_sendto, fd, p, (size_t)some, flags, NULL, 0);
 }
 
@@ -292,12 +297,26 @@ ssize_t readv(int fd, const struct iovec *v, int n) {
 }
 ssize_t sendmsg(int fd, const struct msghdr *m, int flags) {
     struct iovec cut[PARTS_MAX];
-    ssize_t some = on_socket(parts_bytes(m->msg_iov, m->msg_iovlen));
+    ssize_t some = on_socket(fd, parts_bytes(m->msg_iov, m->msg_iovlen), true);
     if (some < 0) return some;
     struct msghdr less = *m;
     less.msg_iov = cut;
     less.msg_iovlen = (size_t)cut_parts(m->msg_iov, (int)m->msg_iovlen, (size_t)some, cut);
     return syscall(SYS_sendmsg, fd, &less, flags);
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags) {
+    uint64_t r = faults.on && !exempt ? fault_draw() : UINT64_MAX;
+    if (r % 256 < faults.nets) {
+        /* Who cannot be accepted at the end of a run is lost. */
+        errno = faults.resets && (r >> 8) % 8 == 0 ? EMFILE : (r >> 8) % 2 ? EINTR : ECONNABORTED;
+        return -1;
+    }
+    return (int)syscall(SYS_accept4, fd, address, bytes, flags);
+}
+int epoll_pwait2(int fd, struct epoll_event *events, int n, const struct timespec *timeout, const sigset_t *mask) {
+    if (faults.on && !exempt && fault_draw() % 256 < faults.nets) return (int)interrupted();
+    return (int)syscall(SYS_epoll_pwait2, fd, events, n, timeout, mask, sizeof(uint64_t));
 }
 
 /* ---- clocks ---- */
