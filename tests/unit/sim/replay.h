@@ -167,7 +167,7 @@ static tw_status replay_build(plan_builder *b, const args *a, source **out, sche
     return TW_OK;
 }
 
-static const option replay_options[] = {ORDERED_OPTION};
+static const option replay_options[] = {ENDLESS_OPTIONS};
 static const source_descriptor sim_replay = {
     .descriptor = {.name = "replay", .summary = "rows", .options = replay_options, .n_options = COUNT_OF(replay_options)},
     .build = replay_build};
