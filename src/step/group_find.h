@@ -139,7 +139,7 @@ static inline __attribute__((always_inline)) void fetch_rows(const group_table *
     for (uint32_t i = 0; i < n; i++) {
         const bucket *b = &buckets[hashes[i] & mask];
         uint32_t match = bucket_match(b, tag_of(hashes[i]));
-        const uint8_t *row = bucket_row(b, match | 1u << 31);
+        const uint8_t *row = bucket_row(b, match | 1u << 2 * (bucket_size - 1)); /* without a match some word of the bucket */
         rows[i] = row = match ? row : none;
         __builtin_prefetch(row + sizeof(uint64_t)); /* the hash is not looked at */
         __builtin_prefetch(row + last);
