@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 THREADS = 2
-ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark", "streams", "zeromq", "raw"]
+ENGINES = ["thalweg", "duckdb", "sort", "mawk", "spark", "streams", "flink", "zeromq", "raw"]
 # DuckDB takes four fifths of the memory by itself; threads are set as for the others.
 DUCKDB = "import duckdb,sys;c=duckdb.connect(config={'threads':%d});c.execute('set enable_progress_bar=false');c.execute(open(sys.argv[1]).read())" % THREADS
 
@@ -54,6 +54,8 @@ def available():
         found.append("spark")
     if shutil.which("javac") and shutil.which("kcat") and (BUILD / "kafka/lib").exists():
         found.append("streams")
+    if shutil.which("javac") and (BUILD / "peers/flink/lib").exists():
+        found.append("flink")
     return found + (["zeromq", "raw"] if Path("/usr/include/zmq.h").exists() else ["raw"])
 
 

@@ -27,14 +27,14 @@ from engines import BUILD, ROOT
 
 OUT = BUILD / "bench"
 # In the order of the table; every file in bench/workloads is one of them.
-WORKLOADS = ["wordcount", "sort", "groupby", "join", "csv", "keys", "size", "stateless", "latency", "memory", "kafka", "stream"]
+WORKLOADS = ["wordcount", "sort", "groupby", "join", "csv", "keys", "size", "stateless", "latency", "memory", "kafka", "stream", "window"]
 SLOW = {"spark": 1, "mawk": 2, "sort": 3}  # runs of engines that take long
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
-    parser.add_argument("--engines", default="thalweg,duckdb,sort,mawk,streams,zeromq,raw", help="a list, or all (with Spark: long)")
+    parser.add_argument("--engines", default="thalweg,duckdb,sort,mawk,streams,flink,zeromq,raw", help="a list, or all (with Spark: long)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small data and two runs: shows that the benchmark works")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/PERFORMANCE.md as it is")
