@@ -32,6 +32,22 @@ static tw_status frames_column(live_reader *r, uint32_t n, column *out, tw_error
     return TW_OK;
 }
 
+/* Nulls where the connection tells no name. */
+static tw_status names_column(live_reader *r, uint32_t n, column *out, tw_error *err) {
+    const piece *p = &r->piece;
+    memory *m = r->source->run->memory;
+    TRY(column_new(m, r->source->options.format.schema->fields[1].type, n, out, err));
+    view *v = out->values;
+    for (uint32_t i = 0; i < n; i++) v[i] = p->named ? p->name : (view){0};
+    if (p->named) {
+        out->heap = buffer_ref(p->name_owner);
+        return TW_OK;
+    }
+    TRY(column_need_valid(m, out, err));
+    for (uint32_t i = 0; i < n; i++) column_set_null(out, i);
+    return TW_OK;
+}
+
 static tw_status keep_raw(live_reader *r, const column *c, origin *o, tw_error *err) {
     size_t bytes = c->rows * sizeof(view);
     TRY(buffer_new(r->source->run->memory, MEMORY_FLOW, bytes, &o->raw_buffer, err));
@@ -46,6 +62,11 @@ static tw_status frames_batch(live_reader *r, uint32_t n, batch *b, tw_error *er
     column *c = &b->columns[0];
     *c = (column){.type = s->options.format.schema->fields[0].type, .rows = n};
     if (raw || !s->needed || s->needed[0]) TRY(frames_column(r, n, c, err));
+    if (s->options.format.schema->n > 1) {
+        column *names = &b->columns[1];
+        *names = (column){.type = s->options.format.schema->fields[1].type, .rows = n};
+        if (!s->needed || s->needed[1]) TRY(names_column(r, n, names, err));
+    }
     b->position = r->base.position + r->rows;
     TRY(origin_new(r->name, r->record + r->done + 1, &b->origin, err));
     return raw ? keep_raw(r, c, b->origin, err) : TW_OK;
@@ -108,16 +129,21 @@ static void begin_piece(live_reader *r) {
     live_source_hand_back(s, c);
 }
 
+static void drop_piece(live_reader *r) {
+    if (!r->piece.frames) decoder_drop(r->decoder);
+    buffer_unref(r->piece.owner);
+    buffer_unref(r->piece.name_owner);
+    r->piece = (piece){0};
+    r->working = false;
+}
+
 static void end_piece(live_reader *r) {
     live_source *s = r->source;
     connection *c = r->connection;
     uint64_t work = clock_ns() - r->given_ns, before = atomic_load_explicit(&s->work_ns, memory_order_relaxed);
     atomic_store_explicit(&s->work_ns, before + work / 8 - before / 8, memory_order_relaxed);
     if (c) c->records += r->piece.frames ? r->piece.n : decoder_records(r->decoder);
-    if (!r->piece.frames) decoder_drop(r->decoder);
-    buffer_unref(r->piece.owner);
-    r->piece = (piece){0};
-    r->working = false;
+    drop_piece(r);
     if (c && s->class->delivered) s->class->delivered(c);
 }
 
@@ -174,12 +200,7 @@ static void live_reader_free(reader *self) {
     live_reader *r = (live_reader *)self;
     connection *c = r->connection;
     r->connection = NULL;
-    if (r->working) {
-        if (!r->piece.frames) decoder_drop(r->decoder);
-        buffer_unref(r->piece.owner);
-        r->piece = (piece){0};
-        r->working = false;
-    }
+    if (r->working) drop_piece(r);
     if (c) live_source_close(r->source, c); /* the split was given up: the run ends */
     live_source_take_reader(r->source, r);
 }

@@ -143,27 +143,31 @@ static void turn_visitors_away(live_source *s) {
         unlink_connection(c);
         destroy(s, c);
     }
-    if (!s->listener_ready || s->listener < 0 || now - s->listener_ns < PATIENCE_NS) return;
-    for (int i = 0, fd; i < ACCEPTS_AT_ONCE && (fd = socket_accept(s->listener, peer)) >= 0; i++) {
-        connection *c = calloc(1, s->class->bytes);
-        if (!c) {
-            close(fd);
-            return;
+    for (uint32_t k = 0; k < s->n_listeners; k++) {
+        const live_listener *l = &s->listeners[k];
+        if (!l->ready || l->fd < 0 || now - l->ready_ns < PATIENCE_NS) continue;
+        for (int i = 0, fd; i < ACCEPTS_AT_ONCE && (fd = socket_accept(l->fd, peer)) >= 0; i++) {
+            connection *c = calloc(1, s->class->bytes);
+            if (!c) {
+                close(fd);
+                return;
+            }
+            *c = (connection){.source = s, .fd = fd, .state = CONNECTION_AWAY, .ready_ns = now, .port = k};
+            link_connection(s, c);
+            s->class->turn_away(c);
         }
-        *c = (connection){.source = s, .fd = fd, .state = CONNECTION_AWAY, .ready_ns = now};
-        link_connection(s, c);
-        s->class->turn_away(c);
+        ring_at(s, now + VISIT_NS);
     }
-    ring_at(s, now + VISIT_NS);
 }
 
 static void on_listener(void *context, uint32_t events) {
-    live_source *s = context;
+    live_listener *l = context;
+    live_source *s = l->source;
     pthread_mutex_lock(&s->lock);
-    s->listener_ready = true;
+    l->ready = true;
     if (s->class->turn_away) {
-        s->listener_ns = clock_ns();
-        ring_at(s, s->listener_ns + PATIENCE_NS);
+        l->ready_ns = clock_ns();
+        ring_at(s, l->ready_ns + PATIENCE_NS);
     }
     pthread_mutex_unlock(&s->lock);
     run_wake(s->run);
@@ -201,7 +205,17 @@ static bool take_partition(live_source *s, uint32_t *out) {
     return true;
 }
 
-static tw_status connection_new(live_source *s, int fd, const char *peer, bool calling, tw_error *err) {
+typedef struct origin_of {
+    const char *peer;
+    uint32_t port;
+    bool calling;
+    void (*set_up)(connection *c, void *context); /* may be NULL */
+    void *context;
+} origin_of;
+
+static tw_status connection_new(live_source *s, int fd, const origin_of *from, tw_error *err) {
+    const char *peer = from->peer;
+    bool calling = from->calling;
     connection *c = calloc(1, s->class->bytes);
     if (!c) {
         close(fd);
@@ -209,6 +223,7 @@ static tw_status connection_new(live_source *s, int fd, const char *peer, bool c
     }
     c->source = s;
     c->fd = fd;
+    c->port = from->port;
     c->state = CONNECTION_WATCHED;
     c->calling = calling;
     c->events = EPOLLIN;
@@ -226,11 +241,17 @@ static tw_status connection_new(live_source *s, int fd, const char *peer, bool c
     }
     link_connection(s, c);
     pthread_mutex_unlock(&s->lock);
+    if (from->set_up) from->set_up(c, from->context);
     if (*peer) snprintf(c->name, sizeof c->name, "%s %s", s->options.kind, peer);
     else snprintf(c->name, sizeof c->name, "%s %.80s #%u", s->options.kind, s->options.endpoint.text, c->number);
     tw_status status = poller_add(s->run->poller, fd, calling ? EPOLLOUT : EPOLLIN, on_connection, c, &c->watch, err);
     if (status != TW_OK) live_source_close(s, c);
     return status;
+}
+
+tw_status live_source_add(live_source *s, int fd, const char *peer, uint32_t port,
+                          void (*set_up)(connection *c, void *context), void *context, tw_error *err) {
+    return connection_new(s, fd, &(origin_of){.peer = peer, .port = port, .set_up = set_up, .context = context}, err);
 }
 
 /* Nobody else knows of it any more. */
@@ -274,7 +295,7 @@ static void begin_drain(connection *c) {
 void live_source_watch(live_source *s, connection *c) {
     tw_error err;
     pthread_mutex_lock(&s->lock);
-    bool drains = s->draining, first = drains && !c->draining;
+    bool drains = s->draining && !c->owed, first = drains && !c->draining;
     watch_id watch = c->watch; /* once the lock is let go, somebody may have it, and close it */
     uint32_t events = c->events;
     if (first) {
@@ -292,7 +313,7 @@ void live_source_watch(live_source *s, connection *c) {
 
 void live_source_hand_back(live_source *s, connection *c) {
     pthread_mutex_lock(&s->lock);
-    if (s->draining) begin_drain(c);
+    if (s->draining && !c->owed) begin_drain(c);
     push_ready(s, c);
     pthread_mutex_unlock(&s->lock);
     run_wake(s->run);
@@ -314,27 +335,28 @@ void live_source_take_reader(live_source *s, live_reader *r) {
 
 /* ---- what open does before it looks for a connection ---- */
 
-static tw_status accept_some(live_source *s, tw_error *err) {
+static tw_status accept_some(live_source *s, live_listener *l, tw_error *err) {
     char peer[SOCKET_NAME_MAX];
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-        int fd = socket_accept(s->listener, peer);
+        int fd = socket_accept(l->fd, peer);
         if (fd >= 0) {
-            TRY(connection_new(s, fd, peer, false, err));
+            TRY(connection_new(s, fd, &(origin_of){.peer = peer, .port = (uint32_t)(l - s->listeners)}, err));
             continue;
         }
         if (errno == ECONNABORTED || errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             pthread_mutex_lock(&s->lock);
-            s->listener_ready = false;
+            l->ready = false;
             pthread_mutex_unlock(&s->lock);
-            return poller_rearm(s->run->poller, s->listener_watch, EPOLLIN, err);
+            return poller_rearm(s->run->poller, l->watch, EPOLLIN, err);
         }
         pthread_mutex_lock(&s->lock); /* no descriptor, no memory of the system's: others go on */
-        s->listener_ready = false;
+        l->ready = false;
         ring_at(s, clock_ns() + ACCEPT_LATER_NS);
         pthread_mutex_unlock(&s->lock);
         return TW_OK;
     }
+    run_wake(s->run); /* there may be more: no watch tells, it is not armed */
     return TW_OK;
 }
 
@@ -358,7 +380,7 @@ static tw_status call(live_source *s, tw_error *err) {
     if (given_up) return no_answer(s, failed, err);
     if (!due) return TW_OK;
     int fd = socket_connect(&s->options.endpoint, attempt);
-    if (fd >= 0) return connection_new(s, fd, s->options.endpoint.text, true, err);
+    if (fd >= 0) return connection_new(s, fd, &(origin_of){.peer = s->options.endpoint.text, .calling = true}, err);
     failed = errno;
     pthread_mutex_lock(&s->lock);
     call_later(s, failed);
@@ -393,39 +415,43 @@ static void look_at_times(live_source *s) {
         }
     }
     if (standing) ring_at(s, now + look_ns(s));
-    if (s->listener >= 0 && !s->draining && !s->listener_ready) {
-        s->listener_ready = true; /* there may be descriptors again */
-        s->listener_ns = now;
+    for (live_listener *l = s->listeners; l < s->listeners + s->n_listeners && !s->draining; l++) {
+        if (l->fd < 0 || l->ready) continue;
+        l->ready = true; /* there may be descriptors again */
+        l->ready_ns = now;
     }
     if (s->calls) ring_at(s, s->call_at_ns > now ? s->call_at_ns : now + LOOK_MIN_NS);
     pthread_mutex_unlock(&s->lock);
 }
 
-static tw_status accept_rest(live_source *s, tw_error *err) {
+static tw_status accept_rest(live_source *s, live_listener *l, tw_error *err) {
     tw_status status = TW_OK;
-    s->listener_ready = true;
-    for (unsigned i = 0; i < ACCEPTS_AT_END && s->listener_ready && status == TW_OK; i++) status = accept_some(s, err);
-    poller_remove(s->run->poller, s->listener_watch);
+    l->ready = true;
+    for (unsigned i = 0; i < ACCEPTS_AT_END && l->ready && status == TW_OK; i++) status = accept_some(s, l, err);
+    poller_remove(s->run->poller, l->watch);
     pthread_mutex_lock(&s->lock);
-    int listener = s->listener;
-    s->listener_watch = 0;
-    s->listener = -1;
+    int listener = l->fd;
+    l->watch = 0;
+    l->fd = -1;
+    l->ready = false;
     pthread_mutex_unlock(&s->lock);
-    socket_close_listener(&s->options.endpoint, listener);
+    socket_close_listener(l->endpoint, listener);
     return status;
 }
 
 /* The end: nobody comes any more; what has come from those that are there is read. */
 static tw_status drain(live_source *s, tw_error *err) {
-    if (s->listener >= 0) TRY(accept_rest(s, err));
+    for (uint32_t i = 0; i < s->n_listeners; i++)
+        if (s->listeners[i].fd >= 0) TRY(accept_rest(s, &s->listeners[i], err));
     pthread_mutex_lock(&s->lock);
     s->draining = true;
-    s->listener_ready = s->calls = false;
+    s->calls = false;
     for (connection *c = s->all; c; c = c->all_next) {
         if (c->state == CONNECTION_HELD) continue; /* its reader sees it */
+        if (c->owed && c->state == CONNECTION_WATCHED) continue;
         if (c->state == CONNECTION_AWAY && !c->watch) continue; /* the timer's */
         c->gone |= c->state == CONNECTION_AWAY;
-        begin_drain(c);
+        if (!c->owed) begin_drain(c);
         if (c->state != CONNECTION_READY) push_ready(s, c);
     }
     pthread_mutex_unlock(&s->lock);
@@ -433,13 +459,20 @@ static tw_status drain(live_source *s, tw_error *err) {
 }
 
 static tw_status look_around(live_source *s, tw_error *err) {
-    if (atomic_load_explicit(&s->stopping, memory_order_relaxed) && !s->draining) TRY(drain(s, err));
+    bool stopping = atomic_load_explicit(&s->stopping, memory_order_relaxed);
+    tw_status status = s->class->look ? s->class->look(s, stopping, err) : TW_OK;
+    if (status != TW_OK && status != STATUS_WAIT) return status;
+    if (stopping && status == TW_OK && !s->draining) TRY(drain(s, err));
     if (atomic_exchange(&s->ticked, false)) look_at_times(s);
+    bool accepts[LISTENERS_MAX];
     pthread_mutex_lock(&s->lock);
-    bool accepts = s->listener_ready, calls = s->calls;
+    for (uint32_t i = 0; i < s->n_listeners; i++) accepts[i] = s->listeners[i].ready;
+    bool calls = s->calls;
     pthread_mutex_unlock(&s->lock);
     if (calls) TRY(call(s, err));
-    return accepts ? accept_some(s, err) : TW_OK;
+    for (uint32_t i = 0; i < s->n_listeners; i++)
+        if (accepts[i]) TRY(accept_some(s, &s->listeners[i], err));
+    return TW_OK;
 }
 
 static tw_status live_open(source *self, uint64_t split, reader **out, tw_error *err) {
@@ -472,6 +505,15 @@ static tw_status watch_timer(live_source *s, tw_error *err) {
     return poller_add(s->run->poller, s->timer, EPOLLIN, on_timer, s, &s->timer_watch, err);
 }
 
+static tw_status listen_at(live_source *s, endpoint *e, tw_error *err) {
+    live_listener *l = &s->listeners[s->n_listeners];
+    *l = (live_listener){.source = s, .endpoint = e, .fd = -1};
+    TRY(endpoint_resolve(e, err));
+    TRY(socket_listen(e, &l->fd, err));
+    s->n_listeners++;
+    return poller_add(s->run->poller, l->fd, EPOLLIN, on_listener, l, &l->watch, err);
+}
+
 static tw_status live_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
     live_source *s = of(self);
     s->run = run;
@@ -479,16 +521,17 @@ static tw_status live_start(source *self, run_context *run, uint64_t *n_splits, 
     if (s->options.message_max > most) s->options.message_max = most;
     s->held_max = memory_limit(run->memory) / 8 * 3;
     *n_splits = UINT64_MAX;
-    TRY(endpoint_resolve(&s->options.endpoint, err));
     TRY(watch_timer(s, err));
-    if (!s->options.listens) {
+    if (s->options.listens) {
+        TRY(listen_at(s, &s->options.endpoint, err));
+        for (uint32_t i = 0; i < s->options.n_more; i++) TRY(listen_at(s, &s->options.more[i], err));
+    } else {
+        TRY(endpoint_resolve(&s->options.endpoint, err));
         s->calls = true;
         s->lost_at_ns = clock_ns();
         s->random = s->lost_at_ns | 1;
-        return TW_OK;
     }
-    TRY(socket_listen(&s->options.endpoint, &s->listener, err));
-    return poller_add(run->poller, s->listener, EPOLLIN, on_listener, s, &s->listener_watch, err);
+    return s->class->begin ? s->class->begin(s, err) : TW_OK;
 }
 
 static void live_stop(source *self) { atomic_store(&of(self)->stopping, true); }
@@ -509,14 +552,17 @@ static void live_describe(const source *self, char *out, size_t capacity) {
 
 void live_options_free(live_options *o) {
     endpoint_free(&o->endpoint);
+    for (uint32_t i = 0; i < o->n_more; i++) endpoint_free(&o->more[i]);
     format_free(&o->format);
+    if (o->free_context) o->free_context(o->context);
     free(o->path);
 }
 
 static void live_free(source *self) {
     live_source *s = of(self);
+    if (s->class->end) s->class->end(s);
     if (s->run) {
-        poller_remove(s->run->poller, s->listener_watch);
+        for (uint32_t i = 0; i < s->n_listeners; i++) poller_remove(s->run->poller, s->listeners[i].watch);
         poller_remove(s->run->poller, s->timer_watch);
     }
     for (connection *c = s->all, *next; c; c = next) {
@@ -524,7 +570,7 @@ static void live_free(source *self) {
         destroy(s, c);
     }
     if (s->timer >= 0) close(s->timer);
-    socket_close_listener(&s->options.endpoint, s->listener);
+    for (uint32_t i = 0; i < s->n_listeners; i++) socket_close_listener(s->listeners[i].endpoint, s->listeners[i].fd);
     for (live_reader *r = s->readers, *next; r; r = next) {
         next = r->next;
         live_reader_destroy(r);
@@ -556,7 +602,7 @@ tw_status live_source_new(const live_options *o, const connection_class *class, 
     s->base = (source){.class = &live_class, .name = o->kind, .endless = true};
     s->class = class;
     s->options = *o;
-    s->listener = s->timer = -1;
+    s->timer = -1;
     s->ready_last = &s->ready;
     atomic_init(&s->work_ns, 0);
     pthread_mutex_init(&s->lock, NULL);

@@ -27,6 +27,9 @@ typedef struct piece {
     bool frames;          /* rows are single messages: n, first, gap, and live_reader's ends */
     uint32_t n;
     uint32_t first, gap;  /* where message 0 begins; bytes between the end of one and the next */
+    bool named;           /* frames: the second column, if there is one, holds `name`; else nulls */
+    view name;
+    buffer *name_owner;   /* a reference that goes with the piece; NULL: the view is small */
     bool start;           /* the first of its connection or request: a header may stand here */
 } piece;
 
@@ -44,6 +47,12 @@ typedef struct connection_class {
     /* Optional: it has waited for a reader for long; says so to the peer, at once, and from any thread. */
     void (*turn_away)(connection *c);
     void (*free)(connection *c); /* what it holds; not itself, not the descriptor */
+    /* Optional, for what belongs to the source as a whole (options.context). `begin` after everything listens. `look`
+     * whenever a split is asked for, from any worker: an error ends the run; once `stopping`, STATUS_WAIT puts the end
+     * off (run_wake when that is over). `end` before connections are freed: threads of its own end here. */
+    tw_status (*begin)(live_source *s, tw_error *err);
+    tw_status (*look)(live_source *s, bool stopping, tw_error *err);
+    void (*end)(live_source *s);
 } connection_class;
 
 typedef enum connection_state {
@@ -61,6 +70,7 @@ struct connection {
     connection_state state;
     uint32_t number;          /* from 1, as they came */
     uint32_t partition;       /* from 0; those of connections that are gone are given again */
+    uint32_t port;            /* which listener it came from, or what live_source_add was told */
     uint32_t events;          /* EPOLLIN, EPOLLOUT */
     connection *next;         /* of the ready ones */
     connection *all_next, **all_link;
@@ -74,14 +84,30 @@ struct connection {
     bool gone;                /* turned away, and that is over */
     bool expired;             /* stood still for too long */
     bool draining, drained;   /* the source ends: drain_bytes are read still; were read */
+    bool owed;                /* nobody would send it again: waited for when the source ends */
     csv_layout *layout;       /* csv with a header */
     char name[SOCKET_NAME_MAX]; /* for messages */
 };
 
+enum { LISTENERS_MAX = 3 };
+
+typedef struct live_listener {
+    live_source *source;
+    endpoint *endpoint;       /* of the options */
+    int fd;                   /* -1: closed */
+    watch_id watch;
+    bool ready;
+    uint64_t ready_ns;        /* since when, with turn_away */
+} live_listener;
+
 typedef struct live_options {
     const char *kind;         /* "tcp" */
-    bool listens;
+    bool listens;             /* else the endpoint is called */
     endpoint endpoint;
+    endpoint more[LISTENERS_MAX - 1]; /* to listen at besides */
+    uint32_t n_more;
+    void *context;            /* of the class */
+    void (*free_context)(void *context);
     stream_framing framing;
     format format;
     bool messages;            /* rows are the messages as they are: content */
@@ -99,10 +125,8 @@ struct live_source {
     bool *needed;             /* NULL: all */
     size_t held_max;
     pthread_mutex_t lock;     /* of all below */
-    int listener;
-    watch_id listener_watch;
-    bool listener_ready;
-    uint64_t listener_ns;     /* since when, with turn_away */
+    live_listener listeners[LISTENERS_MAX];
+    uint32_t n_listeners;
     int timer;
     watch_id timer_watch;
     atomic_bool ticked;
@@ -141,6 +165,10 @@ tw_status connection_hold(connection *c, size_t old, size_t bytes, buffer **out,
 /* It has one of so many bytes more, or less. */
 void connection_take(connection *c, size_t bytes);
 void connection_let_go(connection *c, size_t bytes);
+/* Takes over a descriptor from elsewhere as a connection: `set_up`, if any, is called before it is watched. `peer` is for
+ * messages. Any thread; not once the source drains: see `look`. */
+tw_status live_source_add(live_source *s, int fd, const char *peer, uint32_t port,
+                          void (*set_up)(connection *c, void *context), void *context, tw_error *err);
 /* A bad record on this connection, the one after those counted. TW_OK: go on without it. */
 tw_status connection_bad(connection *c, const uint8_t *raw, size_t n, const char *reason, tw_error *err);
 /* csv with a header: reads it from the front of the connection's first piece. TW_END: it was bad, the connection

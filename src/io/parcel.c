@@ -7,6 +7,19 @@
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "the system's memory is used up"); }
 
+int parcel_raw_column(const encode_options *o, stream_framing framing, const encoder *e, const schema *s) {
+    bool raw = o->kind == FORMAT_BINARY || o->kind == FORMAT_LINES;
+    int found = -1;
+    bool *needed = calloc(s->n + 1, 1);
+    if (raw && needed && framing != STREAM_NEWLINE) {
+        encoder_needs(e, needed);
+        for (uint32_t i = 0; i < s->n; i++)
+            if (needed[i] && type_is_view(s->fields[i].type)) found = (int)i;
+    }
+    free(needed);
+    return found;
+}
+
 void parcel_unref(parcel *p) {
     if (!p || atomic_fetch_sub(&p->references, 1) != 1) return;
     buffer_unref(p->bytes);

@@ -33,6 +33,9 @@ typedef struct parcel_format {
     void *context;
 } parcel_format;
 
+/* The column whose bytes are the messages, when nothing is to be written around them; else -1. */
+int parcel_raw_column(const encode_options *o, stream_framing framing, const encoder *e, const schema *s);
+
 static inline size_t parcel_bytes(const parcel *p) { return p->head_bytes + p->data_bytes; }
 void parcel_unref(parcel *p); /* NULL is allowed */
 void parcels_free(parcel *p); /* a list: a reference of each */

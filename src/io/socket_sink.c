@@ -139,20 +139,6 @@ tw_status socket_sink_read_format(error_list *errors, const args *a, format_kind
     return csv_options_read(errors, a, out);
 }
 
-/* The column whose bytes are the messages, when nothing is to be written around them. */
-static int raw_column(const socket_sink_options *o, const encoder *e, const schema *s) {
-    bool raw = o->encode.kind == FORMAT_BINARY || o->encode.kind == FORMAT_LINES;
-    int found = -1;
-    bool *needed = calloc(s->n + 1, 1);
-    if (raw && needed && o->framing != STREAM_NEWLINE) {
-        encoder_needs(e, needed);
-        for (uint32_t i = 0; i < s->n; i++)
-            if (needed[i] && type_is_view(s->fields[i].type)) found = (int)i;
-    }
-    free(needed);
-    return found;
-}
-
 tw_status socket_sink_new(plan_builder *b, const args *a, schema *s, socket_sink_options *o, sink **out, tw_error *err) {
     socket_sink *k = calloc(1, sizeof *k);
     if (!k) {
@@ -172,7 +158,7 @@ tw_status socket_sink_new(plan_builder *b, const args *a, schema *s, socket_sink
         return status;
     }
     k->format = (parcel_format){.encoder = e, .encode = o->encode, .framing = o->framing, .head = o->head,
-                                .context = o->context, .raw_column = raw_column(o, e, s),
+                                .context = o->context, .raw_column = parcel_raw_column(&o->encode, o->framing, e, s),
                                 .one_each = o->framing == STREAM_CONNECTION, .start_each = o->head != NULL};
     *out = &k->sink;
     return TW_OK;

@@ -4,7 +4,7 @@
  * beginning of one that is not whole is copied to the front of the next buffer. A long message with a length
  * gets a buffer of its own size, and what comes goes straight into it, with the next length besides. Such a
  * buffer is large at once only for who has sent as much before: announcing costs nothing. */
-#include "io/stream_source.h"
+#include "io/incoming.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,35 +13,13 @@
 #include "base/clock.h"
 #include "data/scan.h"
 #include "io/connectors.h"
+#include "io/stream_source.h"
 
 #define CHUNK_BYTES_MIN ((size_t)16 << 10)
 #define CHUNK_BYTES_MAX ((size_t)LENGTH_BYTES * FRAMES_MAX) /* so that all frames have room in `ends` */
 #define DIRECT_BYTES_MIN ((size_t)64 << 10)
 #define LOW_WATER_MAX ((size_t)512 << 10)
 #define TRUSTED_BYTES_MIN ((size_t)1 << 20)
-
-typedef enum receive_mode {
-    RECEIVE_CHUNK,  /* many messages, or what belongs to none yet */
-    RECEIVE_LENGTH, /* after a long message: the next length alone */
-    RECEIVE_DIRECT  /* a long message into its own buffer */
-} receive_mode;
-
-typedef struct incoming {
-    connection base;
-    receive_mode mode;
-    buffer *in;          /* what is not given yet, from its front; NULL: nothing */
-    size_t filled;
-    size_t scanned;      /* bytes of it without the end of a message */
-    bool quoted;         /* csv: the byte at `scanned` stands between quotes */
-    bool begun;          /* a piece was given */
-    bool ended;          /* the peer sends no more */
-    size_t length;       /* direct: of the message */
-    uint8_t header[LENGTH_BYTES];
-    size_t header_bytes;
-    size_t chunk_bytes;  /* to ask for: twice what came last */
-    int low_water;       /* so many bytes make the socket readable */
-    size_t trusted;      /* so large a buffer it may have at once */
-} incoming;
 
 static incoming *of(connection *c) { return (incoming *)c; }
 static const live_options *options_of(const incoming *s) { return &s->base.source->options; }
@@ -400,7 +378,7 @@ static tw_status incoming_receive(connection *c, uint32_t *ends, piece *out, tw_
 
 static void incoming_free(connection *c) { buffer_unref(of(c)->in); }
 
-static const connection_class incoming_class = {
+const connection_class incoming_class = {
     .bytes = sizeof(incoming), .receive = incoming_receive, .free = incoming_free};
 
 /* ---- options ---- */
