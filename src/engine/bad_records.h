@@ -6,12 +6,13 @@
 
 typedef enum bad_policy { BAD_FAIL, BAD_SKIP, BAD_DEAD_LETTER } bad_policy;
 
-/* dead_letter_path: with BAD_DEAD_LETTER, a file of JSON lines {"file", "record", "reason", "data"}
- * (or "data_base64" when the record is no UTF-8), visible once the run is done. */
+/* dead_letter_path: with BAD_DEAD_LETTER, a file as of engine/dead_letters.h, visible once the run is done. */
 tw_status bad_records_create(bad_policy policy, const char *dead_letter_path, bad_records **out,
                              tw_error *err);
 void bad_records_free(bad_records *b); /* removes what was not committed */
 uint64_t bad_records_count(const bad_records *b);
+/* Sources are to keep records as they came, whatever becomes of bad ones. */
+void bad_records_want_raw(bad_records *b);
 bool bad_records_keep_raw(const bad_records *b);
 /* Publishes the dead-letter file. */
 tw_status bad_records_commit(bad_records *b, tw_error *err);

@@ -52,7 +52,7 @@ memory *plan_memory(plan_builder *b) { return b->plan->memory; }
 const char *plan_step_name(const plan_builder *b) { return b->plan->steps[b->step]->step; }
 const char *plan_flow_name(const plan_builder *b) { return b->plan->steps[b->step]->flow; }
 const job *plan_job(const plan_builder *b) { return b->job; }
-bool plan_keeps_raw(const plan_builder *b) { return b->job->run.on_bad_record == JOB_BAD_DEAD_LETTER; }
+void plan_keep_raw(plan_builder *b) { b->plan->keeps_raw = true; }
 
 tw_status plan_add_unknown(stream *s, const char *name, tw_error *err) {
     char *copy = strdup(name);

@@ -71,8 +71,8 @@ const char *plan_step_name(const plan_builder *b);
 /* The flow that is being built, and the job it is of. */
 const char *plan_flow_name(const plan_builder *b);
 const job *plan_job(const plan_builder *b);
-/* Whether rows that turn bad must carry the record as it came (on_bad_record: dead_letter). */
-bool plan_keeps_raw(const plan_builder *b);
+/* Rows must carry the record as it came, for dead letters of the step that is being built. */
+void plan_keep_raw(plan_builder *b);
 
 /* Appends a stateless operator; takes over `p` (frees it on failure) and references `out`. */
 tw_status stream_add_operator(stream *s, operator_plan *p, schema *out, tw_error *err);

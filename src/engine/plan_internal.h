@@ -48,6 +48,7 @@ struct plan {
     const char *weakest;      /* a step's name or a setting; NULL: nothing holds it back */
     bool transacts;           /* sinks write in transactions */
     bool keeps_state;         /* some sink inside does */
+    bool keeps_raw;           /* some step writes dead letters */
 };
 
 /* Sets those, and adds an error when the job wants more than its parts can hold. */

@@ -27,6 +27,7 @@ typedef struct entry {
     mark after;
     struct entry *next;
     bool failed;
+    bool stamped;      /* own, others, after.watermark are set */
     tw_error failure[]; /* 1 if it failed */
 } entry;
 
@@ -83,9 +84,8 @@ static size_t bytes_of(const entry *e) { return e->b ? batch_bytes(e->b) : e->lo
 static void append(queue *q, entry *e) {
     e->next = NULL;
     e->number = q->rows_passed;
-    e->own = e->others = q->last.watermark;
-    if (e->b && q->options.stamp)
-        q->last.watermark = q->options.stamp(q->options.context, e->b, e->partition, &e->own, &e->others);
+    if (!e->stamped) e->own = e->others = q->last.watermark;
+    else if (e->after.watermark > q->last.watermark) q->last.watermark = e->after.watermark;
     e->after = q->last;
     q->rows_passed += e->n;
     q->bytes += bytes_of(e);
@@ -118,10 +118,17 @@ static void append_block(queue *q, entry *e) {
 static tw_status pick_rows(queue *q, entry *e, tw_error *err) {
     if (e->block) return TW_OK;
     e->n = e->b ? e->b->rows : 0;
+    if (e->b && q->options.stamp) {
+        pthread_mutex_lock(&q->lock);
+        e->after.watermark = q->options.stamp(q->options.context, e->b, e->partition, &e->own, &e->others);
+        pthread_mutex_unlock(&q->lock);
+        e->stamped = true;
+    }
     if (!e->b || !q->options.pick) return TW_OK;
     e->rows = malloc(e->n * sizeof *e->rows);
     if (!e->rows) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
-    TRY(q->options.pick(q->options.context, q->run, e->b, e->partition, e->rows, &e->n, err));
+    queue_times at = {e->partition, e->own, e->others};
+    TRY(q->options.pick(q->options.context, q->run, e->b, &at, e->rows, &e->n, err));
     if (e->n < e->b->rows) return TW_OK;
     free(e->rows);
     e->rows = NULL;
@@ -133,9 +140,13 @@ static tw_status place(void *context, void *item, tw_error *err) {
     entry *e = item;
     batch *dropped = NULL;
     TRY(pick_rows(q, e, err));
-    if (e->b && e->n == 0) {
+    if (e->b && e->n == 0 && !e->stamped) {
         entry_free(q, e);
         return TW_OK;
+    }
+    if (e->b && e->n == 0) { /* its mark goes on */
+        batch_unref(e->b);
+        e->b = NULL;
     }
     pthread_mutex_lock(&q->lock);
     uint64_t left = atomic_load(&q->satisfied) ? 0 : q->options.rows_max - q->rows_passed;
@@ -233,6 +244,7 @@ static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw
     bool logs = q->options.logs != NULL;
     size_t bytes_max = memory_limit(run->memory) / (logs ? 8 : 32), most = logs ? LOGGED_BYTES_MAX : QUEUE_BYTES_MAX;
     q->bytes_max = bytes_max < most ? bytes_max : most;
+    if (q->options.start) TRY(q->options.start(q->options.context, run, err));
     if (logs) TRY(disk_log_create(q->options.logs, q->needed, run, &q->log, err));
     sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
     row_order order = self->order;
@@ -378,6 +390,7 @@ static void queue_drop(sink_writer *w) { free(w); }
 
 static tw_status queue_finish(sink *self, tw_error *err) {
     queue *q = of_sink(self);
+    if (q->options.finish) TRY(q->options.finish(q->options.context, err));
     pthread_mutex_lock(&q->lock);
     q->ended = true;
     pthread_mutex_unlock(&q->lock);

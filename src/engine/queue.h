@@ -10,8 +10,13 @@
  * returns the one after it. */
 typedef int64_t (*queue_stamp)(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others);
 
-/* In row order, one batch at a time: which of its rows go on, into rows[b->rows], *n of them. Failures are final. */
-typedef tw_status (*queue_pick)(void *context, run_context *run, const batch *b, uint32_t partition, uint32_t *rows, uint32_t *n,
+/* In row order, one batch at a time, after its stamp: which of its rows go on, into rows[b->rows], *n of them. Failures
+ * are final. */
+typedef struct queue_times {
+    uint32_t partition;
+    int64_t own, others; /* as the stamp gave them */
+} queue_times;
+typedef tw_status (*queue_pick)(void *context, run_context *run, const batch *b, const queue_times *at, uint32_t *rows, uint32_t *n,
                                 tw_error *err);
 
 typedef struct queue_options {
@@ -25,6 +30,8 @@ typedef struct queue_options {
     bool keeps_state;     /* `pick` does, from epoch to epoch */
     void *context;        /* of all that follow, each of which may be NULL; taken over when there is `free` */
     void (*free)(void *context); /* with the queue */
+    tw_status (*start)(void *context, run_context *run, tw_error *err);
+    tw_status (*finish)(void *context, tw_error *err); /* nothing more will come */
     tw_status (*save)(void *context, struct saved_part *to, tw_error *err); /* with an epoch */
     tw_status (*load)(void *context, run_context *run, const struct saved_part *from, int64_t *watermark, tw_error *err);
     void (*shape)(const void *context, char *out, size_t capacity);

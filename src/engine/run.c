@@ -126,6 +126,7 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     if (status == TW_OK) status = memory_create(options->memory_bytes, &c->memory, err);
     if (status == TW_OK) status = spill_create(options->spill, &c->spill, err);
     if (status == TW_OK) status = bad_records_create(options->bad_policy, options->dead_letter, &c->bad, err);
+    if (status == TW_OK && p->keeps_raw) bad_records_want_raw(c->bad);
     if (status == TW_OK) status = connect_parts(r, err);
     if (status == TW_OK) status = epochs_prepare(r, err);
     if (status == TW_OK) status = start_sinks(r, err);

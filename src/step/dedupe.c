@@ -73,11 +73,11 @@ static void look_at_clock(dedupe *d) {
     seen_rows_forget(d->seen, event_clock_less(d->now, d->within));
 }
 
-static tw_status dedupe_pick(void *context, run_context *run, const batch *b, uint32_t partition, uint32_t *rows, uint32_t *n,
+static tw_status dedupe_pick(void *context, run_context *run, const batch *b, const queue_times *at, uint32_t *rows, uint32_t *n,
                              tw_error *err) {
     dedupe *d = context;
     seen_rows_start(d->seen, run->memory);
-    *n = d->clock ? in_time(d, run, b, partition, rows) : all_rows(b, rows);
+    *n = d->clock ? in_time(d, run, b, at->partition, rows) : all_rows(b, rows);
     if (d->of == TIME_ARRIVAL) look_at_clock(d);
     for (uint32_t i = 0; i < d->n_keys; i++) d->columns[i] = b->columns[d->keys[i]];
     hash_columns(d->columns, d->n_keys, b->rows, d->hashes);

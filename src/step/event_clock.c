@@ -98,7 +98,6 @@ void event_clock_shape(const void *context, char *out, size_t capacity) {
     snprintf(out, capacity, "lateness %.6g s", (double)((const event_clock *)context)->lateness * 1e-6);
 }
 
-void event_clock_needs(void *context, bool *needed) { needed[((event_clock *)context)->time] = true; }
 void event_clock_free(void *context) {
     free(((event_clock *)context)->watermarks);
     free(context);

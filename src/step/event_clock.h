@@ -16,7 +16,6 @@ int64_t event_clock_stamp(void *clock, const batch *b, uint32_t partition, int64
 tw_status event_clock_save(void *clock, struct saved_part *to, tw_error *err);
 tw_status event_clock_load(void *clock, run_context *run, const struct saved_part *from, int64_t *watermark, tw_error *err);
 void event_clock_shape(const void *clock, char *out, size_t capacity);
-void event_clock_needs(void *clock, bool *needed);
 
 /* What the watermark of a partition is after a row of this time. */
 int64_t event_clock_advance(const event_clock *c, int64_t watermark, int64_t time);

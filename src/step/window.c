@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "data/time_text.h"
 #include "engine/bad_records.h"
+#include "engine/checkpoint.h"
+#include "engine/dead_letters.h"
 #include "engine/queue.h"
 #include "step/event_clock.h"
 #include "step/steps.h"
@@ -80,6 +83,10 @@ static int64_t last_start(const window_shape *w, int64_t time) {
     return time - over - (over < 0 ? w->every : 0);
 }
 
+static bool is_late(const window_shape *w, int64_t time, int64_t watermark) {
+    return last_start(w, time) + w->size <= watermark;
+}
+
 /* Rows that are to be kept, into `rows`, with the watermarks before them. */
 static tw_status keep_rows(window_state *s, const batch *in, uint32_t *rows, int64_t *watermarks, uint32_t *n, tw_error *err) {
     const window_plan *p = (const window_plan *)s->operator.plan;
@@ -94,7 +101,7 @@ static tw_status keep_rows(window_state *s, const batch *in, uint32_t *rows, int
             continue;
         }
         int64_t watermark = own < s->others ? own : s->others;
-        if (p->live && last_start(&p->shape, times[i]) + p->shape.size <= watermark) late++;
+        if (p->live && is_late(&p->shape, times[i], watermark)) late++;
         else watermarks[*n] = watermark, rows[(*n)++] = i;
         int64_t after = event_clock_less(times[i], p->shape.lateness);
         if (after > own) own = after;
@@ -331,13 +338,102 @@ static tw_status widened_schema(const schema *in, uint32_t n_added, schema **out
     return status;
 }
 
-/* Watermarks are made where rows pass in order. */
-static tw_status put_clock(stream *s, uint32_t time, int64_t lateness, tw_error *err) {
-    event_clock *c;
-    TRY(event_clock_new(time, lateness, &c, err));
-    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = event_clock_stamp, .context = c,
-                             .free = event_clock_free, .save = event_clock_save, .load = event_clock_load,
-                             .shape = event_clock_shape, .needs = event_clock_needs};
+/* ---- the clock: watermarks are made where rows pass in order, and late ones kept there if they are wanted ---- */
+
+typedef struct window_clock {
+    event_clock *clock;
+    window_shape shape;
+    uint32_t time;
+    char *path;          /* of late rows; NULL: they are dropped, further on */
+    dead_letters *late;
+} window_clock;
+
+static void clock_free(void *context) {
+    window_clock *c = context;
+    dead_letters_free(c->late);
+    if (c->clock) event_clock_free(c->clock);
+    free(c->path);
+    free(c);
+}
+
+static int64_t clock_stamp(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others) {
+    return event_clock_stamp(((window_clock *)context)->clock, b, partition, own, others);
+}
+
+static tw_status put_late(window_clock *c, run_context *run, const batch *b, uint32_t row, int64_t watermark, tw_error *err) {
+    char reason[64] = "window: late for the watermark ";
+    size_t n = strlen(reason);
+    reason[n + format_timestamp(watermark, reason + n)] = 0;
+    atomic_fetch_add_explicit(&run->late_records, 1, memory_order_relaxed);
+    return dead_letters_put_row(c->late, b, row, reason, err);
+}
+
+/* All but late ones. Rows without a time are left to the operator. */
+static tw_status clock_pick(void *context, run_context *run, const batch *b, const queue_times *at, uint32_t *rows, uint32_t *n,
+                            tw_error *err) {
+    window_clock *c = context;
+    const column *times = &b->columns[c->time];
+    const int64_t *t = times->values;
+    int64_t own = at->own;
+    *n = 0;
+    for (uint32_t i = 0; i < b->rows; i++) {
+        int64_t watermark = own < at->others ? own : at->others;
+        bool timed = column_is_valid(times, i);
+        if (timed && is_late(&c->shape, t[i], watermark)) TRY(put_late(c, run, b, i, watermark, err));
+        else rows[(*n)++] = i;
+        if (timed) own = event_clock_advance(c->clock, own, t[i]);
+    }
+    return TW_OK;
+}
+
+static tw_status clock_start(void *context, run_context *run, tw_error *err) {
+    window_clock *c = context;
+    return dead_letters_open(c->path, &c->late, err);
+}
+
+static tw_status clock_finish(void *context, tw_error *err) {
+    int64_t bytes;
+    return dead_letters_append(((window_clock *)context)->late, &bytes, err);
+}
+
+static tw_status clock_save(void *context, saved_part *to, tw_error *err) {
+    const window_clock *c = context;
+    int64_t bytes;
+    TRY(event_clock_save(c->clock, to, err));
+    if (!c->late) return TW_OK;
+    TRY(dead_letters_append(c->late, &bytes, err));
+    return part_put_int(to, "dead_letter_bytes", bytes, err);
+}
+
+static tw_status clock_load(void *context, run_context *run, const saved_part *from, int64_t *watermark, tw_error *err) {
+    const window_clock *c = context;
+    if (c->late) dead_letters_resume(c->late, part_get_int(from, "dead_letter_bytes", 0));
+    return event_clock_load(c->clock, run, from, watermark, err);
+}
+
+static void clock_shape(const void *context, char *out, size_t capacity) {
+    event_clock_shape(((const window_clock *)context)->clock, out, capacity);
+}
+
+static void clock_needs(void *context, bool *needed) { needed[((window_clock *)context)->time] = true; }
+
+static tw_status put_clock(stream *s, uint32_t time, const window_shape *shape, const char *late, tw_error *err) {
+    window_clock *c = calloc(1, sizeof *c);
+    if (!c) return no_memory(err);
+    *c = (window_clock){.shape = *shape, .time = time, .path = late ? strdup(late) : NULL};
+    tw_status status = !late || c->path ? event_clock_new(time, shape->lateness, &c->clock, err) : no_memory(err);
+    if (status != TW_OK) {
+        clock_free(c);
+        return status;
+    }
+    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = clock_stamp, .context = c, .free = clock_free,
+                             .save = clock_save, .load = clock_load, .shape = clock_shape, .needs = clock_needs};
+    if (late) {
+        plan_keep_raw(s->builder);
+        options.pick = clock_pick;
+        options.start = clock_start;
+        options.finish = clock_finish;
+    }
     return stream_queue(s, options, err);
 }
 
@@ -354,7 +450,8 @@ static tw_status window_build(stream *s, const args *a, tw_error *err) {
         if (schema_find(s->schema, added_names[i]) >= 0)
             status = args_error(a, "time", plan_errors(s->builder), "there is a column '%s' already", added_names[i]);
     if (time < 0 || status != TW_OK) return TW_ERR_JOB;
-    if (live) TRY(put_clock(s, (uint32_t)time, shape.lateness, err));
+    const args *late = args_section(a, "late");
+    if (live) TRY(put_clock(s, (uint32_t)time, &shape, late ? args_string(late, "dead_letter") : NULL, err));
     window_plan *p = calloc(1, sizeof *p);
     schema *out = NULL;
     status = p ? widened_schema(s->schema, n_added, &out, err) : no_memory(err);
@@ -375,6 +472,12 @@ static tw_status window_build(stream *s, const args *a, tw_error *err) {
     return status;
 }
 
+static const char *const late_names[] = {"drop", NULL};
+static const option late_options[] = {
+    {"dead_letter", OPTION_PATH, OPTION_REQUIRED, "the file that gets the late rows, as that of bad records"},
+};
+static const descriptor late_section = {"window.late", "where late rows go", late_options, COUNT_OF(late_options)};
+
 static const option window_options[] = {
     {"time", OPTION_COLUMN, OPTION_REQUIRED, "the column of the time, a timestamp"},
     {"tumbling", OPTION_DURATION, 0, "windows of this length, one after the other", .min = 1, .max = INT64_MAX / 4},
@@ -383,6 +486,8 @@ static const option window_options[] = {
      .section = &session_section},
     {"lateness", OPTION_DURATION, 0, "how far the watermark stays behind the greatest time", .default_text = "0s", .min = 0,
      .max = INT64_MAX / 4},
+    {"late", OPTION_ENUM, 0, "what becomes of late rows, besides being counted", .default_text = "drop", .values = late_names,
+     .section = &late_section},
 };
 const step_descriptor step_window = {
     .descriptor = {.name = "window",
@@ -394,7 +499,8 @@ const step_descriptor step_window = {
                        "end, and windows are aligned to 1970-01-01. The group that follows keys by the window, and in an "
                        "endless flow gives its rows once the watermark has passed it. The watermark is the greatest time "
                        "so far less the lateness, the least over the source's partitions; a row whose windows it has "
-                       "passed is late, counted and dropped. In a bounded flow nothing is late.\n\n"
+                       "passed is late, counted and dropped, or kept as it came in a file of dead letters: with checkpoints "
+                       "it grows with each, and once the run is done without. In a bounded flow nothing is late.\n\n"
                        "A session is made by the group or distinct that follows, for each of its other keys: it begins "
                        "with its first row and ends a gap after its last; a row as far from the others or farther is in "
                        "another one. A row is late when the watermark is a gap or more ahead of it, and in no session "

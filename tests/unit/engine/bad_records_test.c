@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/bad_records.h"
+#include "engine/dead_letters.h"
 
 static char folder[] = "/tmp/thalweg-bad-XXXXXX";
 static char path[64];
@@ -215,10 +216,64 @@ static void test_lines_stay_whole(void **state) {
     unlink(path);
 }
 
+static void put(dead_letters *d, const char *reason) { assert_int_equal(dead_letters_put(d, "a", 1, NULL, 0, reason, NULL), TW_OK); }
+
+static unsigned lines(void) {
+    unsigned n = 0;
+    for (const char *p = read_file(); (p = strchr(p, '\n')); p++) n++;
+    return n;
+}
+
+/* What came after the last save comes again when a run goes on, and is there once. */
+static void test_letters_of_an_endless_flow(void **state) {
+    dead_letters *d;
+    int64_t first, second, third;
+    FILE *f = fopen(path, "w");
+    fputs("of another run\n", f);
+    fclose(f);
+    assert_int_equal(dead_letters_open(path, &d, NULL), TW_OK);
+    put(d, "one");
+    assert_string_equal(read_file(), "of another run\n");
+    assert_int_equal(dead_letters_append(d, &first, NULL), TW_OK);
+    assert_int_equal(lines(), 1);
+    put(d, "two");
+    put(d, "three");
+    assert_int_equal(lines(), 1);
+    assert_int_equal(dead_letters_append(d, &second, NULL), TW_OK);
+    assert_int_equal(lines(), 3);
+    assert_int_equal(second, 3 * first + 2);
+
+    dead_letters *other;
+    assert_int_equal(dead_letters_open(path, &other, NULL), TW_OK);
+    assert_int_equal(dead_letters_append(other, &third, NULL), TW_ERR_IO);
+    dead_letters_free(other);
+    put(d, "is lost");
+    dead_letters_free(d);
+    assert_int_equal(lines(), 3);
+
+    assert_int_equal(dead_letters_open(path, &d, NULL), TW_OK);
+    dead_letters_resume(d, first);
+    put(d, "two");
+    assert_int_equal(dead_letters_append(d, &third, NULL), TW_OK);
+    assert_int_equal(lines(), 2);
+    assert_int_equal(third, 2 * first);
+    assert_int_equal(unlink(path), 0);
+    dead_letters_free(d);
+
+    assert_int_equal(dead_letters_open(path, &d, NULL), TW_OK);
+    dead_letters_resume(d, third);
+    put(d, "three");
+    assert_int_equal(dead_letters_append(d, &third, NULL), TW_OK);
+    assert_int_equal(lines(), 1);
+    dead_letters_free(d);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fail_says_where),
         cmocka_unit_test(test_skip_counts),
+        cmocka_unit_test(test_letters_of_an_endless_flow),
         cmocka_unit_test(test_dead_letters_hold_the_record_as_it_came),
         cmocka_unit_test(test_what_is_not_committed_goes),
         cmocka_unit_test(test_two_runs_with_one_path),
