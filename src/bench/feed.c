@@ -59,6 +59,7 @@ static tw_status call(feed *f, const char *target, uint64_t until_ns, tw_error *
 
 tw_status feed_open(connector kind, const char *target, unsigned number, uint64_t until_ns, feed *out, tw_error *err) {
     *out = (feed){.kind = kind, .fd = -1, .number = number};
+    if (kind == CONNECTOR_KAFKA) return feed_kafka_open(target, until_ns, &out->kafka, err);
     if (kind != CONNECTOR_FOLLOW) {
         TRY(call(out, target, until_ns, err));
         out->blocked_ns = 0;
@@ -171,6 +172,7 @@ void feed_clean(feed *f, uint64_t kept) {
 
 tw_status feed_send(feed *f, const uint8_t *bytes, size_t n, uint64_t until_ns, tw_error *err) {
     tw_status status = f->kind == CONNECTOR_FOLLOW ? put_file(f, bytes, n, err)
+                       : f->kind == CONNECTOR_KAFKA ? feed_kafka_send(f->kafka, bytes, n, until_ns, &f->blocked_ns, err)
                        : f->kind == CONNECTOR_HTTP ? post(f, bytes, n, until_ns, err)
                                                    : send_bytes(f, bytes, n, until_ns, err);
     if (status != TW_OK) f->broken = true;
@@ -179,6 +181,7 @@ tw_status feed_send(feed *f, const uint8_t *bytes, size_t n, uint64_t until_ns, 
 
 void feed_close(feed *f) {
     feed_clean(f, 0);
+    feed_kafka_close(f->kafka);
     if (f->fd >= 0) close(f->fd);
     endpoint_free(&f->endpoint);
     free(f->folder);

@@ -15,6 +15,8 @@ const char *const connector_names[CONNECTORS + 1] = {
 #undef X
 };
 
+bool connector_stores(connector c) { return c == CONNECTOR_FOLLOW || c == CONNECTOR_KAFKA; }
+
 /* ---- what may stand in it ---- */
 
 static const char *const mode_names[] = {"open", "burst", "closed", NULL};
@@ -48,15 +50,16 @@ static const option engine_options[] = {
     {"command", OPTION_STRINGS, 0,
      "its program and arguments, where {feed}, {results}, {size}, {cpu}, {cpu_ms}, {threads}, {folder}, {thalweg} are filled in",
      .default_note = "Thalweg"},
+    {"brokers", OPTION_STRING, 0, "kafka: HOST:PORT, joined by commas"},
     {"ready", OPTION_STRING, 0, "a text in its output that tells that it is ready", .default_note = "it takes connections"},
-    {"framing", OPTION_ENUM, 0, "how messages are told apart", .default_text = "length", .values = framing_names},
+    {"framing", OPTION_ENUM, 0, "how messages are told apart; lines in a folder", .default_text = "length", .values = framing_names},
     {"warmup", OPTION_DURATION, 0, "once after each start, at a tenth of the first rate", .default_text = "0s",
      .max = DURATION_MAX},
 };
 static const descriptor engine_section = {
     "engines.NAME", "an engine that is measured", engine_options, COUNT_OF(engine_options),
     .details = "Without `command` it is Thalweg over the connector. An engine of your own takes messages at {feed} (HOST:PORT, a "
-               "path, a folder), spends {cpu} seconds of processor time on each, which also stand as milliseconds in "
+               "path, a folder, BROKERS/TOPIC), spends {cpu} seconds of processor time on each, which also stand as milliseconds in "
                "bytes 2 to 7, and for each whose byte 9 is M sends its first 29 bytes and a line feed to {results} (HOST:PORT): "
                "more bytes and other messages are passed over. `raw` is a receiver that does just that, "
                "with the bare loop that gives the network bound.",
@@ -144,6 +147,7 @@ static tw_status read_engine(const char *name, const node *n, struct place at, e
     if (args_given(e->options, "connector")) e->connector = (connector)args_enum(e->options, "connector");
     e->command = args_items(e->options, "command", &e->n_command);
     e->ready = args_string(e->options, "ready");
+    e->brokers = args_string(e->options, "brokers");
     e->newline = args_enum(e->options, "framing") == 0 || e->connector == CONNECTOR_FOLLOW;
     e->warmup_ns = (uint64_t)args_int(e->options, "warmup") * US;
     if (e->n_command) e->raw = false;
@@ -154,6 +158,9 @@ static tw_status read_engine(const char *name, const node *n, struct place at, e
         return near.best ? error_list_add(errors, at, "engine '%.60s' has neither 'command' nor 'connector'; did you mean '%s'?", name, near.best)
                          : error_list_add(errors, at, "engine '%.60s' has neither 'command' nor 'connector'", name);
     }
+    if ((e->connector == CONNECTOR_KAFKA) != (e->brokers != NULL))
+        return error_list_add(errors, at, "'brokers' goes with connector kafka, and kafka needs it");
+    if (e->newline && e->connector == CONNECTOR_KAFKA) return args_error(e->options, "framing", errors, "kafka tells messages apart");
     if (e->raw && (e->newline || (e->connector != CONNECTOR_TCP && e->connector != CONNECTOR_UNIX)))
         return error_list_add(errors, at, "raw is fed by tcp or unix with framing length");
     return TW_OK;

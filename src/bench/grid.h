@@ -10,7 +10,8 @@
     X(CONNECTOR_TCP, "tcp")                                                                           \
     X(CONNECTOR_UNIX, "unix")                                                                         \
     X(CONNECTOR_HTTP, "http")     /* POST, frames in the body */                                      \
-    X(CONNECTOR_FOLLOW, "follow") /* files that come into a folder by rename, lines */
+    X(CONNECTOR_FOLLOW, "follow") /* files that come into a folder by rename, lines */                \
+    X(CONNECTOR_KAFKA, "kafka")   /* a topic that is made for it */
 
 typedef enum connector {
 #define X(kind, name) kind,
@@ -19,6 +20,8 @@ typedef enum connector {
         CONNECTORS
 } connector;
 extern const char *const connector_names[CONNECTORS + 1];
+/* What is sent lies there until it is fetched: sending needs nobody who receives. */
+bool connector_stores(connector c);
 
 /* A message begins with HASTE's header (C and 6 digits of milliseconds) and a mark: MESSAGE_HEAD bytes that a result
  * repeats. */
@@ -30,6 +33,7 @@ typedef struct grid_engine {
     bool raw;               /* the simplest receiver instead of an engine */
     const arg_item *command; /* its words; NULL: Thalweg */
     size_t n_command;
+    const char *brokers;    /* kafka */
     const char *ready;      /* a text in its output; NULL: it takes connections */
     bool newline;           /* framing */
     uint64_t warmup_ns;     /* once after its start, at a low rate */

@@ -78,7 +78,6 @@ static void *receive_marks(void *argument) {
         else if (fd >= 0) {
             polled[n] = (struct pollfd){.fd = fd, .events = POLLIN};
             backs[n++] = (back){0};
-            atomic_fetch_add(&m->connections, 1);
         }
     }
     while (n > 2) close(polled[--n].fd);

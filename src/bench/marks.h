@@ -19,7 +19,6 @@ typedef struct marks {
     int listener, wake[2];
     pthread_t thread;
     bool running;
-    atomic_uint connections;      /* that came so far */
     atomic_uint_fast64_t back;    /* since marks_begin */
     atomic_uint_fast64_t newest;  /* the latest intended time of what is back */
     pthread_mutex_t lock;         /* of what is below, and of `came` */

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 
 #define OPEN_SECONDS 60   /* that an engine may take to be ready */
+#define CLEAN_SECONDS 8    /* and the generator, to clean up */
 #define LOOK_MS 50
 #define WARMUP_SHARE 0.1  /* of the rate that is tried first */
 enum { WORDS_MAX = 64 };
@@ -35,6 +36,9 @@ static void choose_places(rig *r) {
     const char *engine = r->network ? NETWORK_ENGINE : "127.0.0.1", *sender = r->network ? NETWORK_SENDER : "127.0.0.1";
     switch (r->engine->connector) {
     case CONNECTOR_UNIX: snprintf(r->feed, sizeof r->feed, "%s/feed.sock", r->folder); break;
+    case CONNECTOR_KAFKA:
+        snprintf(r->feed, sizeof r->feed, "%.120s/thalweg-%ld-%u", r->engine->brokers, (long)getpid(), free_port());
+        break;
     case CONNECTOR_FOLLOW: snprintf(r->feed, sizeof r->feed, "%s/feed", r->folder); break;
     default: snprintf(r->feed, sizeof r->feed, "%s:%u", engine, free_port());
     }
@@ -52,6 +56,8 @@ static tw_status write_job(const rig *r, const char *path, tw_error *err) {
     if (!f) return error_io(err, errno, "cannot write %s", path);
     fprintf(f, "name: capacity\nsource:\n");
     if (e->connector == CONNECTOR_FOLLOW) fprintf(f, "  file: {path: '%s/m*', follow: true, format: lines}\n", r->feed);
+    else if (e->connector == CONNECTOR_KAFKA)
+        fprintf(f, "  kafka: {brokers: '%s', topic: '%s', group: '%s'}\n", e->brokers, strrchr(r->feed, '/') + 1, strrchr(r->feed, '/') + 1);
     else fprintf(f, "  %s: {listen: '%s', framing: %s}\n", connector_names[e->connector], r->feed, framing);
     fprintf(f, "steps:\n");
     if (r->cost > 0) fprintf(f, "  - busy: {for: %.0fus}\n", r->cost * 1e6);
@@ -239,11 +245,14 @@ static tw_status order(rig *r, const char *what, const char *word, char line[102
 }
 
 static tw_status start_sender(rig *r, tw_error *err) {
-    char size[32], cost[32], connections[32], line[1024];
+    char feed[300], size[32], cost[32], connections[32], line[1024];
+    /* A partition for each thread: engines that read one with a thread shall have work for all. */
+    if (r->engine->connector == CONNECTOR_KAFKA) snprintf(feed, sizeof feed, "%s/%u", r->feed, r->grid->parallelism);
+    else snprintf(feed, sizeof feed, "%s", r->feed);
     snprintf(size, sizeof size, "%.0f", r->size);
     snprintf(cost, sizeof cost, "%.0f", r->cost * 1e3);
     snprintf(connections, sizeof connections, "%u", r->grid->connections);
-    char *argv[] = {r->program, "bench", "sender", (char *)connector_names[r->engine->connector], r->feed, r->results,
+    char *argv[] = {r->program, "bench", "sender", (char *)connector_names[r->engine->connector], feed, r->results,
                     r->engine->newline ? "newline" : "length", size, cost, connections, NULL};
     int orders[2], reports[2];
     if (pipe2(orders, O_CLOEXEC)) return error_io(err, errno, "cannot make a pipe");
@@ -276,6 +285,9 @@ static void stop_all(rig *r) {
     r->orders = NULL;
     r->reports = -1;
     end_process(&r->engine_pid);
+    /* It deletes its topic. */
+    uint64_t end = clock_ns() + CLEAN_SECONDS * 1000000000ull;
+    while (r->engine->connector == CONNECTOR_KAFKA && r->sender_pid && !is_gone(r->sender_pid) && clock_ns() < end) poll(NULL, 0, LOOK_MS);
     end_process(&r->sender_pid);
 }
 
@@ -295,11 +307,16 @@ static tw_status start_all(rig *r, double rate, tw_error *err) {
     char line[1024];
     if (r->engine->connector == CONNECTOR_FOLLOW && mkdir(r->feed, 0700) && errno != EEXIST)
         return error_io(err, errno, "cannot make %s", r->feed);
+    bool stores = connector_stores(r->engine->connector);
+    char open[32], await[32];
+    snprintf(open, sizeof open, "open %d", OPEN_SECONDS);
+    snprintf(await, sizeof await, "await %d", OPEN_SECONDS);
     TRY(start_sender(r, err));
+    if (stores) TRY(order(r, open, "opened", line, err));
     TRY(start_engine(r, err));
     TRY(wait_until_ready(r, err));
-    snprintf(line, sizeof line, "open %d", OPEN_SECONDS);
-    TRY(order(r, line, "opened", line, err));
+    if (!stores) TRY(order(r, open, "opened", line, err));
+    TRY(order(r, await, "awaited", line, err));
     if (!r->engine->warmup_ns || rate <= 0) return TW_OK;
     struct text t = {0};
     trial warmup = {.mode = LOAD_OPEN, .rate = rate * WARMUP_SHARE, .measured_ns = r->engine->warmup_ns, .give_up_ns = r->engine->warmup_ns + 10000000000u};

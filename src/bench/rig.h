@@ -17,7 +17,7 @@ typedef struct rig {
     char folder[128];           /* of this rig, removed with it */
     double size, cost;
     bool (*stopped)(void);      /* whether the user wants an end; asked now and then */
-    char feed[192], results[192];
+    char feed[256], results[192];
     pid_t engine_pid, sender_pid;
     FILE *orders;               /* to the generator */
     int reports;                /* from it */

@@ -313,13 +313,15 @@ static tw_status open_lines(sender *s, double seconds, tw_error *err) {
         TRY(feed_open(s->options.connector, s->options.feed, i, until, &l->feed, err));
         if (!l->batch) TRY(make_batch(l, err));
     }
-    /* A folder takes files from anybody: its reader is there when it has called. */
-    struct timespec look = {.tv_nsec = 5000000};
-    while (s->options.connector == CONNECTOR_FOLLOW && atomic_load(&s->marks.connections) == 0) {
-        if (clock_ns() > until) return error_set(err, TW_ERR_IO, "the engine does not connect to %s", s->options.results);
-        nanosleep(&look, NULL);
-    }
     return TW_OK;
+}
+
+/* One message that comes back. */
+static tw_status await_engine(sender *s, double seconds, tw_error *err) {
+    trial one = {.mode = LOAD_CLOSED, .in_flight = 1, .measured_ns = 1000000u, .give_up_ns = (uint64_t)(seconds * 1e9)};
+    trial_report report;
+    TRY(run_trial(s, &one, &report, err));
+    return report.drained ? TW_OK : error_set(err, TW_ERR_IO, "the engine sent no result to %s in %.0f s", s->options.results, seconds);
 }
 
 static void answer(const char *word, const char *rest) {
@@ -336,6 +338,9 @@ static void obey(sender *s, const char *line) {
     const char *word = "opened";
     if (strncmp(line, "open ", 5) == 0) {
         status = open_lines(s, atof(line + 5), &err);
+    } else if (strncmp(line, "await ", 6) == 0) {
+        word = "awaited";
+        status = await_engine(s, atof(line + 6), &err);
     } else if (strncmp(line, "trial ", 6) == 0 && trial_read(line + 6, &asked)) {
         word = "report";
         status = run_trial(s, &asked, &report, &err);

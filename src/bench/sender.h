@@ -8,6 +8,7 @@
  *
  *   (starts)            -> listening                    results are taken now
  *   open SECONDS        -> opened | error WORDS         connects to the engine, trying for so long
+ *   await SECONDS       -> awaited | error WORDS        sends one message until its result is back
  *   trial (trial.h)     -> report (trial.h) | error WORDS
  *   end of input        ends the process */
 #ifndef BENCH_SENDER_H

@@ -378,3 +378,16 @@ def test_a_guarantee_that_cannot_be_held(thalweg, broker, name, job, message):
     result = thalweg.command("check", "job.yaml")
     assert result.exit == 2
     assert message in result.stderr, result
+
+
+def test_capacity_over_a_topic(thalweg, broker):
+    """The generator of `bench capacity` makes a topic, feeds it, and deletes it."""
+    grid = {"sizes": 1000, "engines": {"kafka": {"brokers": broker.address}}, "mode": "closed", "in_flight": 8,
+            "trial": {"warmup": "100ms", "measured": "300ms"}}
+    thalweg.write("grid.yaml", json.dumps(grid))
+    result = thalweg.command("bench", "capacity", "grid.yaml", "--json", timeout=120)
+    assert result.exit == 0, result
+    cell = json.loads(result.stdout)["cells"][0]
+    assert cell["rate"] > 0 and cell["why"] == "", cell
+    topics = json.loads(subprocess.run(["kcat", "-b", broker.address, "-L", "-J"], check=True, capture_output=True).stdout)["topics"]
+    assert not [t["topic"] for t in topics if t["topic"].startswith("thalweg-")]

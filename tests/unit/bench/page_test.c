@@ -127,6 +127,8 @@ static void errors_have_places(void **state) {
         {"sizes: 100\nengines: [[tcp]]", "an engine is a name", 2, 11},
         {"sizes: 100\nengines: {raw: {framing: newline}}", "raw is fed by", 2, 11},
         {"sizes: 100\nengines: [unix]\nnetwork: {rate: 1Gbit}", "no network is between", 3, 17},
+        {"sizes: 100\nengines: {kafka: {}}", "'brokers' goes with connector kafka", 2, 11},
+        {"sizes: 100\nengines: {tcp: {brokers: x}}", "'brokers' goes with connector kafka", 2, 11},
         {"sizes: 100\nmode: opn", "mode", 2, 7},
         {"sizes: []", "there is none", 1, 8},
         {"cpu: 0", "sizes", 1, 1},
