@@ -4,7 +4,7 @@
 
 #include "bench/capacity.h"
 
-enum { WIDTH = 460, HEIGHT = 330, LEFT = 62, RIGHT = 12, TOP = 30, BOTTOM = 46 };
+enum { WIDTH = 460, HEIGHT = 330, LEFT = 62, RIGHT = 26, TOP = 30, BOTTOM = 46 };
 
 typedef struct axis {
     double from, to; /* decades */

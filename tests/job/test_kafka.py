@@ -388,6 +388,6 @@ def test_capacity_over_a_topic(thalweg, broker):
     result = thalweg.command("bench", "capacity", "grid.yaml", "--json", timeout=120)
     assert result.exit == 0, result
     cell = json.loads(result.stdout)["cells"][0]
-    assert cell["rate"] > 0 and cell["why"] == "", cell
+    assert cell["trial"]["offered"] > 0 and cell["trial"]["drained"] == 1 and cell["why"] == "", cell
     topics = json.loads(subprocess.run(["kcat", "-b", broker.address, "-L", "-J"], check=True, capture_output=True).stdout)["topics"]
     assert not [t["topic"] for t in topics if t["topic"].startswith("thalweg-")]
