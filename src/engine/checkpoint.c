@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -130,6 +131,20 @@ static tw_status make_folders(const char *folder, tw_error *err) {
     if (!failed && mkdir(path, 0777) != 0 && errno != EEXIST) failed = errno;
     free(path);
     return failed ? error_io(err, failed, "checkpoint folder %s", folder) : TW_OK;
+}
+
+tw_status checkpoint_lock(const char *folder, int *out, tw_error *err) {
+    TRY(make_folders(folder, err));
+    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0) return error_io(err, errno, "checkpoint folder %s", folder);
+    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+        int error = errno;
+        close(file);
+        if (error != EWOULDBLOCK) return error_io(err, error, "checkpoint folder %s", folder);
+        return error_set(err, TW_ERR_IO, "checkpoint folder %s: another run is writing there", folder);
+    }
+    *out = file;
+    return TW_OK;
 }
 
 tw_status checkpoint_begin(const char *folder, uint64_t number, const char *job, checkpoint **out, tw_error *err) {

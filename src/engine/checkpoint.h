@@ -13,9 +13,12 @@
 typedef struct checkpoint checkpoint;
 typedef struct saved_part saved_part; /* of one step, source or sink; the checkpoint's */
 
+/* Makes the folder; nobody else gets it, in this process or another, until the descriptor *out is closed. */
+tw_status checkpoint_lock(const char *folder, int *out, tw_error *err);
+
 /* ---- writing ---- */
 
-/* Number `number`, in `folder` (which is made). `job` names the job. */
+/* Number `number`, in `folder` (which is made, if it is gone). `job` names the job. */
 tw_status checkpoint_begin(const char *folder, uint64_t number, const char *job, checkpoint **out, tw_error *err);
 /* id: who it is, unique; shape: what its state depends on, as text for people. Any thread. */
 tw_status checkpoint_add(checkpoint *c, const char *id, const char *shape, saved_part **out, tw_error *err);

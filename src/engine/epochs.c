@@ -220,6 +220,7 @@ tw_status epochs_load(run *r, tw_error *err) {
     uint64_t number;
     uint32_t n;
     if (!r->plan->endless || !folder) return TW_OK;
+    TRY(checkpoint_lock(folder, &r->checkpoint_lock, err));
     TRY(find_number(r, folder, &number, &n, err));
     if (!n) return TW_OK;
     checkpoint *c;

@@ -109,6 +109,7 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     run *r = calloc(1, sizeof *r);
     if (!r) return error_set(err, TW_ERR_MEMORY, "out of memory for a run");
     r->plan = p;
+    r->checkpoint_lock = -1;
     r->options = *options;
     if (!r->options.parallelism) r->options.parallelism = 1;
     r->begin_ns = clock_ns();
@@ -282,6 +283,7 @@ void run_free(run *r) {
     spill_free(r->context.spill);
     memory_destroy(r->context.memory);
     poller_free(r->context.poller);
+    if (r->checkpoint_lock >= 0) close(r->checkpoint_lock);
     free(r->threads);
     free(r->pipelines);
     free(r->sinks);

@@ -84,6 +84,7 @@ struct run {
     struct checkpoint *saving; /* of the epochs before it; NULL: not now */
     uint32_t savers;        /* workers that write into it */
     uint64_t checkpoint_number; /* the last */
+    int checkpoint_lock;    /* of their folder; -1: none */
     bool holding;           /* stopping: sources that have ended wait for the last checkpoint */
     bool suspended;         /* that is done: nothing is flushed, what was saved is what goes on */
     pthread_mutex_t log_lock; /* of what follows, and one line at a time */
