@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, SANITIZER_ENV, launcher, read_csv
+from harness import ROOT, SANITIZER_ENV, Thalweg, launcher, read_csv
 from kafka_broker import PARTITIONS, free_port, locked, shared_broker
 
 
@@ -309,10 +310,9 @@ def windows_of(rows):
 
 def committed_rows(broker, topic):
     """What a reader of committed messages sees."""
-    out = subprocess.run(["kcat", "-C", "-b", broker.address, "-t", topic, "-e", "-q", "-X", "isolation.level=read_committed"],
-                         capture_output=True, text=True, check=True, timeout=60).stdout
+    out = broker.kcat("-C", "-t", topic, "-e", "-X", "isolation.level=read_committed", timeout=60, may_lack_topic=True)
     found = []
-    for line in out.splitlines():
+    for line in out.decode().splitlines():
         r = json.loads(line)
         second = int(datetime.fromisoformat(r["window_start"].replace("Z", "+00:00")).timestamp()) - 1704067200
         found.append(((second, r["k"]), (r["n"], r["s"])))
@@ -343,6 +343,74 @@ def test_exactly_once_through_kills(thalweg, broker, name, seed):
     found = committed_rows(broker, f"{name}-out")
     assert len(found) == len(dict(found)), "a window came twice"
     assert dict(found) == windows_of(fed)
+
+
+def test_a_run_that_was_thought_dead_is_fenced(thalweg, broker, name):
+    """It stands still, another one goes on elsewhere from a copy of its checkpoints, and it wakes up."""
+    out = f"{name}-out"
+    flow = windowed(broker, name, sink(broker, out, format="json"), "exactly_once")
+    fed = [0]
+
+    def more():
+        feed(broker, name, 3000, fed[0])
+        fed[0] += 3000
+
+    def wait_for_all(process):
+        end = time.monotonic() + 40
+        while len(committed_rows(broker, out)) < len(windows_of(fed[0])):
+            assert time.monotonic() < end and process.poll() is None, process.communicate()
+            time.sleep(0.3)
+
+    more()
+    with running(thalweg, flow) as first:
+        wait_for_all(first)
+        first.send_signal(signal.SIGSTOP)
+        try:
+            second = thalweg.run(flow)
+            assert second.exit == 1 and "another run is writing there" in second.stderr, second
+            other = Thalweg(thalweg.folder / "other", thalweg.build)
+            shutil.copytree(thalweg.folder / "state", other.folder / "state")
+            more()
+            with running(other, flow) as process:
+                wait_for_all(process)
+                first.send_signal(signal.SIGCONT)
+                more()
+                _, stderr = first.communicate(timeout=60)
+                assert first.returncode == 1, stderr
+                assert b"fenced" in stderr.lower(), stderr
+                wait_for_all(process)
+                stop(process)
+        finally:
+            if first.poll() is None:
+                first.send_signal(signal.SIGCONT)
+    found = committed_rows(broker, out)
+    assert len(found) == len(dict(found)), "a window came twice"
+    assert dict(found) == windows_of(fed[0])
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once"])
+def test_a_broker_that_restarts_within_transactions(thalweg, own_broker, name, guarantee):
+    broker = own_broker
+    out = f"{name}-out"
+    feed(broker, name, 3000)
+    with running(thalweg, windowed(broker, name, sink(broker, out, format="json"), guarantee)) as process:
+        end = time.monotonic() + 30
+        while len(committed_rows(broker, out)) < len(windows_of(3000)):
+            assert time.monotonic() < end and process.poll() is None, process.communicate()
+            time.sleep(0.2)
+        for turn in range(2):
+            broker.kill()
+            time.sleep(0.3)
+            broker.start()
+            feed(broker, name, 3000, 3000 * (turn + 1))
+            end = time.monotonic() + 60
+            while len(committed_rows(broker, out)) < len(windows_of(3000 * (turn + 2))):
+                assert time.monotonic() < end and process.poll() is None, process.communicate()
+                time.sleep(0.2)
+        stop(process)
+    found = committed_rows(broker, out)
+    assert len(found) == len(dict(found)), "a window came twice"
+    assert dict(found) == windows_of(9000)
 
 
 def test_kafka_to_files_through_kills(thalweg, broker, name):
