@@ -103,6 +103,7 @@ static tw_status search_cell(sweep *s, cell *c, rig *r, tw_error *err) {
         TRY(rig_trial(r, &t, &report, err));
         verdict v = trial_judge(&report, &limits, why);
         say(s, c, "%.4g/s %s", rate, why);
+        c->others_cpu = fmax(c->others_cpu, r->others_cpu);
         c->trials++;
         if (v == VERDICT_SUSTAINED) keep(c, r, rate, &report);
         else if (at.failed == 0 || rate <= at.failed) last_failed = v, snprintf(c->why, sizeof c->why, "%s", why);
@@ -117,6 +118,7 @@ static tw_status closed_cell(sweep *s, cell *c, rig *r, tw_error *err) {
     trial_report report;
     TRY(rig_trial(r, &t, &report, err));
     keep(c, r, report.delivered, &report);
+    c->others_cpu = r->others_cpu;
     c->trials = 1;
     say(s, c, "%.4g/s with %u under way", c->rate, s->grid->in_flight);
     return TW_OK;

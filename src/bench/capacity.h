@@ -10,7 +10,8 @@ typedef struct cell {
     double rate;            /* messages a second, sustained; 0: none was */
     bool generator_bound;   /* more was not offered: the engine's own limit lies higher */
     trial_report report;    /* of the trial at that rate */
-    double engine_cpu;      /* processors that its process used in it */
+    double engine_cpu;      /* processors that it used in it */
+    double others_cpu;      /* and what else ran, the most in any trial of the cell */
     double network_bound;   /* raw framed rate at this size */
     double cpu_bound;       /* what the processors less the generator's share allow; infinite without a cost */
     double fraction;        /* rate of the lesser of both */

@@ -140,8 +140,8 @@ static void write_row(const cell *c, struct text *t) {
         text_append_string(t, "</td><td class=\"number\">");
         append_seconds(t, times[i]);
     }
-    text_printf(t, "</td><td class=\"number\">%.2f</td><td class=\"number\">%.2f</td><td>%s", c->report.cpu, c->engine_cpu,
-                c->generator_bound ? "<b>generator:</b> " : "");
+    text_printf(t, "</td><td class=\"number\">%.2f</td><td class=\"number\">%.2f</td><td class=\"number\">%.2f</td><td>%s", c->report.cpu, c->engine_cpu,
+                c->others_cpu, c->generator_bound ? "<b>generator:</b> " : "");
     append_escaped(t, c->why);
     text_append_string(t, "</td></tr>\n");
 }
@@ -162,7 +162,7 @@ tw_status capacity_page(const capacity *c, struct text *t) {
     write_plane(c, t);
     text_append_string(t, "</div>\n<h2>All cells</h2>\n<div class=\"wide\"><table>\n<tr><th>size</th><th>CPU</th><th>engine</th><th>rate/s</th>"
                           "<th>network bound</th><th>CPU bound</th><th>of bound</th><th>p50</th><th>p99</th><th>p99.9</th>"
-                          "<th>generator CPUs</th><th>engine CPUs</th><th>held back by</th></tr>\n");
+                          "<th>generator CPUs</th><th>engine CPUs</th><th>others</th><th>held back by</th></tr>\n");
     for (size_t i = 0; i < c->n; i++) write_row(&c->cells[i], t);
     return text_append_string(t, "</table></div>\n</body>\n</html>\n");
 }

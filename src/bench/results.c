@@ -21,8 +21,8 @@ void append_seconds(struct text *t, double seconds) {
 
 /* ---- the table ---- */
 
-enum { COLUMNS = 10 };
-static const char *const heads[COLUMNS] = {"size", "cpu", "engine", "rate", "of bound", "bound", "p50", "p99", "generator", "held back by"};
+enum { COLUMNS = 11 };
+static const char *const heads[COLUMNS] = {"size", "cpu", "engine", "rate", "of bound", "bound", "p50", "p99", "generator", "others", "held back by"};
 
 static void append_field(const cell *c, unsigned column, struct text *t) {
     bool cpu_bound = c->cpu_bound < c->network_bound;
@@ -42,6 +42,7 @@ static void append_field(const cell *c, unsigned column, struct text *t) {
     case 6: append_seconds(t, c->report.p50); break;
     case 7: append_seconds(t, c->report.p99); break;
     case 8: text_printf(t, "%.2f CPU", c->report.cpu); break;
+    case 9: text_printf(t, "%.2f CPU", c->others_cpu); break;
     default: text_printf(t, "%s%s", c->generator_bound ? "GENERATOR: " : "", c->why);
     }
 }
@@ -106,6 +107,7 @@ tw_status capacity_json(const capacity *c, struct text *t) {
         append_number(t, "fraction", at->fraction);
         text_printf(t, ", \"generator_bound\": %s", at->generator_bound ? "true" : "false");
         append_number(t, "engine_cpu", at->engine_cpu);
+        append_number(t, "others_cpu", at->others_cpu);
         append_number(t, "trials", at->trials);
         text_append_string(t, ", ");
         append_text(t, "why", at->why);

@@ -1,8 +1,10 @@
 #include "bench/rig.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -175,18 +177,36 @@ static bool is_gone(pid_t pid) {
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }
 
-/* CPU seconds of the engine's process so far. */
-static double engine_seconds(const rig *r) {
-    char path[64], line[1024];
-    snprintf(path, sizeof path, "/proc/%ld/stat", (long)r->engine_pid);
+/* CPU seconds of a process so far, if it belongs to the engine. */
+static double seconds_of(const rig *r, const char *pid) {
+    char path[300], line[1024];
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
     FILE *f = fopen(path, "re");
-    unsigned long user = 0, system = 0;
-    if (f && fgets(line, sizeof line, f)) {
-        const char *rest = strrchr(line, ')');
-        if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) user = system = 0;
-    }
+    const char *rest = f && fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
     if (f) fclose(f);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    int group = 0;
+    unsigned long user = 0, system = 0;
+    if (!rest || sscanf(rest, ") %*c %*d %d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &group, &user, &system) != 3) return 0;
+    return group == r->engine_pid ? (double)(user + system) / (double)sysconf(_SC_CLK_TCK) : 0;
+}
+
+/* Of all its processes, which are one group. */
+static double engine_seconds(const rig *r) {
+    double sum = 0;
+    DIR *all = opendir("/proc");
+    for (struct dirent *e; all && (e = readdir(all));)
+        if (*e->d_name >= '1' && *e->d_name <= '9') sum += seconds_of(r, e->d_name);
+    if (all) closedir(all);
+    return sum;
+}
+
+/* CPU seconds of everything on this machine so far. */
+static double machine_seconds(void) {
+    unsigned long long user = 0, nice = 0, system = 0, interrupts = 0, soft = 0;
+    FILE *f = fopen("/proc/stat", "re");
+    if (f && fscanf(f, "cpu %llu %llu %llu %*u %*u %llu %llu", &user, &nice, &system, &interrupts, &soft) != 5) user = 0;
+    if (f) fclose(f);
+    return (double)(user + nice + system + interrupts + soft) / (double)sysconf(_SC_CLK_TCK);
 }
 
 static tw_status wait_until_ready(rig *r, tw_error *err) {
@@ -334,11 +354,13 @@ tw_status rig_trial(rig *r, const trial *t, trial_report *report, tw_error *err)
     if (status == TW_OK) {
         text_append_string(&words, "trial ");
         trial_write(t, &words);
-        double used = engine_seconds(r);
+        double used = engine_seconds(r), all = machine_seconds();
         uint64_t begin = clock_ns();
         status = order(r, text_string(&words), "report", line, err);
-        r->engine_cpu = (engine_seconds(r) - used) / ((double)(clock_ns() - begin) * 1e-9);
+        double seconds = (double)(clock_ns() - begin) * 1e-9;
+        r->engine_cpu = (engine_seconds(r) - used) / seconds;
         if (status == TW_OK && !trial_report_read(line, report)) status = error_set(err, TW_ERR_INTERNAL, "the generator said '%s'", line);
+        else if (status == TW_OK) r->others_cpu = fmax(0, (machine_seconds() - all - report->cpu * report->wall) / seconds - r->engine_cpu);
     }
     text_free(&words);
     if (status != TW_OK || !report->drained) stop_all(r);

@@ -23,7 +23,8 @@ typedef struct rig {
     int reports;                /* from it */
     char said[1024];            /* of which a part of a line is here */
     size_t n_said;
-    double engine_cpu;          /* processors that the engine used in the last trial: its own process alone */
+    double engine_cpu;          /* processors that the engine used in the last trial */
+    double others_cpu;          /* and all that has nothing to do with it */
 } rig;
 
 /* Makes a folder below `parent`; no process is started. */

@@ -23,6 +23,7 @@ static void small_values_are_exact(void **state) {
     assert_int_equal(histogram_quantile(&h, 0.99), 99);
     assert_int_equal(histogram_quantile(&h, 1), 100);
     assert_int_equal(histogram_quantile(&h, 0), 1);
+    assert_int_equal(histogram_quantile(&h, 0.505), 51); /* half of them and one more */
 }
 
 static void any_value_has_a_bucket(void **state) {
