@@ -84,13 +84,13 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libbench.a $(B)/libthalweg.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -Itests $< $(B)/libbench.a $(B)/libthalweg.a $(LIBS) -lcmocka -o $@
 ifeq ($(MODE),fuzz)
-$(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libthalweg.a
+$(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libbench.a $(B)/libthalweg.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -fsanitize=fuzzer -Itests $< $(B)/libthalweg.a $(LIBS) -o $@
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -Itests $< $(B)/libbench.a $(B)/libthalweg.a $(LIBS) -o $@
 else
-$(B)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libthalweg.a
+$(B)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libbench.a $(B)/libthalweg.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -Itests $< tests/fuzz/replay.c $(B)/libthalweg.a $(LIBS) -o $@
+	$(CC) $(CFLAGS) -MMD -MP -Itests $< tests/fuzz/replay.c $(B)/libbench.a $(B)/libthalweg.a $(LIBS) -o $@
 endif
 
 unit: $(UNIT)
