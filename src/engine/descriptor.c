@@ -140,7 +140,7 @@ static tw_status bind_items(binder *b, arg *to, const node *n) {
     bool is_list = kind->shape == OPTION_IS_LIST;
     bool fits = n->kind == NODE_LIST ? is_list || (o->flags & OPTION_OR_LIST)
               : n->kind == NODE_MAP  ? !is_list || (o->flags & OPTION_OR_MAP)
-                                     : is_list && (o->flags & OPTION_OR_ONE);
+                                     : o->flags & OPTION_OR_ONE;
     if (n->faulty) return complain(b, TW_OK);
     if (!fits) return complain_of_value(b, &(subject){o, o->type, NULL, -1}, n, "");
     uint32_t count = n->kind > NODE_SCALAR ? n->n : 1;

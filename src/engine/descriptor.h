@@ -57,7 +57,7 @@ typedef enum option_type {
 
 enum option_flags {
     OPTION_REQUIRED = 1,
-    OPTION_OR_ONE = 2,  /* a list: one scalar will do */
+    OPTION_OR_ONE = 2,  /* a list or map: one scalar will do, in a map its own name */
     OPTION_OR_MAP = 4,  /* a list: or a map, each of its values an item */
     OPTION_OR_LIST = 8, /* a map: or a list, each item its own name */
 };

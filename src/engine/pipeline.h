@@ -255,6 +255,7 @@ typedef struct sink_class {
     tw_status (*commit)(sink *self, tw_error *err);
     /* Optional (else all): which columns of its input it reads. */
     void (*needs)(sink *self, bool *needed);
+    void (*needs_of)(sink *self, uint32_t input, bool *needed); /* instead, when inputs have schemas of their own */
     void (*describe)(const sink *self, char *out, size_t capacity); /* optional */
     void (*free)(sink *self); /* an external sink that was not committed removes what it wrote */
 } sink_class;

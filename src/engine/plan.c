@@ -241,18 +241,25 @@ tw_status stream_add_operator(stream *s, operator_plan *p, schema *out, tw_error
     return bounded ? cut_with_queue(s, 0, err) : TW_OK;
 }
 
+/* Before what a bounded step does itself. */
+static tw_status bound_step(stream *s, tw_error *err) {
+    if (bound_of_step(s->builder) == 0) return TW_OK;
+    TRY(cut_with_queue(s, 0, err));
+    bound_open(s);
+    return TW_OK;
+}
+
 tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *err) {
+    return stream_meet(s, NULL, k, from, out, err);
+}
+
+tw_status stream_meet(stream *s, stream *other, sink *k, source *from, schema *out, tw_error *err) {
     plan_builder *b = s->builder;
-    if (bound_of_step(b) > 0) {
-        tw_status status = cut_with_queue(s, 0, err);
-        if (status != TW_OK) {
-            k->class->free(k);
-            from->class->free(from);
-            return status;
-        }
-        bound_open(s);
-    }
-    tw_status status = add_sink(b, k, err);
+    tw_status status = bound_step(s, err);
+    if (status == TW_OK && other) status = bound_step(other, err);
+    if (status == TW_OK && other) status = stream_append(s, other, err);
+    if (status != TW_OK) k->class->free(k);
+    else status = add_sink(b, k, err);
     if (status != TW_OK) {
         from->class->free(from);
         return status;

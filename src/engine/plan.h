@@ -79,6 +79,9 @@ tw_status stream_add_operator(stream *s, operator_plan *p, schema *out, tw_error
 /* Ends all open pipelines in `k` and goes on from `from`, which starts when `k` has finished. Takes
  * over both. */
 tw_status stream_break(stream *s, sink *k, source *from, schema *out, tw_error *err);
+/* The same with the pipelines of another stream as the inputs behind those of `s`; it is used up, and may have another
+ * schema, which the sink then prunes by needs_of. */
+tw_status stream_meet(stream *s, stream *other, sink *k, source *from, schema *out, tw_error *err);
 /* Ends another stream in `k` (the build side of a join) and makes the open pipelines of `s` wait for
  * it. Takes over `k`; `other` is used up. */
 tw_status stream_after(stream *s, stream *other, sink *k, tw_error *err);

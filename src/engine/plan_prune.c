@@ -24,10 +24,10 @@ static tw_status prune_pipeline(pipeline *p, tw_error *err) {
         return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
     }
     memset(needed, 1, widest + 1);
-    if (p->sink->class->needs) {
-        memset(needed, 0, widest + 1);
-        p->sink->class->needs(p->sink, needed);
-    }
+    const sink_class *k = p->sink->class;
+    if (k->needs || k->needs_of) memset(needed, 0, widest + 1);
+    if (k->needs) k->needs(p->sink, needed);
+    if (k->needs_of) k->needs_of(p->sink, p->input, needed);
     bool rejects = false;
     for (uint32_t i = p->n_operators; i-- > 0;) {
         operator_plan *o = p->operators[i];

@@ -73,6 +73,7 @@ struct run {
     uint32_t asleep;        /* workers without work */
     uint32_t woken;         /* of them, who will be on their feet soon */
     uint32_t n_delayed;     /* lanes */
+    uint32_t turn;          /* the source of an endless flow that was read last */
     bool cancelled, failed, committed;
     bool stopping;          /* endless sources were told to end */
     bool has_live;

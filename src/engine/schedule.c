@@ -463,6 +463,21 @@ static bool work_on(run *r, pipeline_state *p) {
     return true;
 }
 
+/* A piece of the pipeline furthest downstream that has one. Sources of endless flows come last, and in turn: one that
+ * always has something would leave another unread. */
+static bool work(run *r) {
+    uint32_t n = r->plan->n_pipelines;
+    for (uint32_t i = n; i-- > 0;)
+        if (!is_root(&r->pipelines[i]) && work_on(r, &r->pipelines[i])) return true;
+    for (uint32_t i = n; i-- > 0;) {
+        uint32_t at = (i + r->turn) % n;
+        if (!is_root(&r->pipelines[at]) || !work_on(r, &r->pipelines[at])) continue;
+        r->turn = at; /* is the last to be asked the next time */
+        return true;
+    }
+    return false;
+}
+
 /* ---- workers ---- */
 
 /* Until something changes, or a lane is to be tried again. */
@@ -510,10 +525,8 @@ void *run_worker(void *argument) {
     uint32_t n = r->plan->n_pipelines, pieces = 0;
     pthread_mutex_lock(&r->lock);
     while (!atomic_load(&r->stop) && r->ended < n) {
-        bool worked = false;
         uint64_t wakes = atomic_load(&r->wakes);
-        for (uint32_t i = n; i-- > 0 && !worked;) worked = work_on(r, &r->pipelines[i]);
-        if (worked) {
+        if (work(r)) {
             if (r->plan->endless && ++pieces % PIECES_PER_POLL == 0) look_around(r);
             continue;
         }
