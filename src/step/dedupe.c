@@ -6,10 +6,10 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "engine/bad_records.h"
 #include "step/event_clock.h"
 #include "step/seen_rows.h"
 #include "step/steps.h"
+#include "step/timed_rows.h"
 
 typedef enum dedupe_time {
     TIME_COLUMN,  /* event time */
@@ -119,80 +119,9 @@ static void dedupe_shape(const void *context, char *out, size_t capacity) {
     snprintf(out, capacity, "%s", ((const dedupe *)context)->shape);
 }
 
-/* ---- rows without a time are bad ---- */
-
-typedef struct timed_plan {
-    operator_plan plan;
-    uint32_t time;
-} timed_plan;
-
-typedef struct timed_state {
-    operator operator;
-    run_context *run;
-} timed_state;
-
-static tw_status timed_open(operator_plan *plan, run_context *run, operator **out, tw_error *err) {
-    timed_state *s = calloc(1, sizeof *s);
-    if (!s) return error_set(err, TW_ERR_MEMORY, "out of memory for dedupe");
-    s->operator = (operator){.class = plan->class, .plan = plan};
-    s->run = run;
-    *out = &s->operator;
-    return TW_OK;
-}
-static void timed_close(operator *self) { free(self); }
-
-static tw_status timed_process(operator *self, batch *in, batch **out, bool *more, tw_error *err) {
-    const timed_state *s = (const timed_state *)self;
-    const column *c = &in->columns[((const timed_plan *)self->plan)->time];
-    buffer *rows;
-    if (!c->valid) {
-        *out = batch_ref(in);
-        return TW_OK;
-    }
-    TRY(buffer_new(s->run->memory, MEMORY_FLOW, in->rows * sizeof(uint32_t), &rows, err));
-    uint32_t *kept = (uint32_t *)(void *)rows->data, n = 0;
-    for (uint32_t i = 0; i < in->rows; i++)
-        if (column_is_valid(c, i)) kept[n++] = i;
-    /* First what may be tried again. */
-    tw_status status = n ? batch_pick(s->run->memory, in, kept, rows, n, out, err) : TW_OK;
-    for (uint32_t i = 0; i < in->rows && status == TW_OK; i++)
-        if (!column_is_valid(c, i)) status = bad_row(s->run, in, i, "dedupe", "the time is null", err);
-    if (status != TW_OK && n && *out) {
-        batch_unref(*out);
-        *out = NULL;
-    }
-    buffer_unref(rows);
-    return status;
-}
-
-static void timed_needs(operator_plan *plan, const bool *needed_out, bool *needed_in) {
-    for (uint32_t i = 0; i < plan->out->n; i++) needed_in[i] = needed_out[i];
-    needed_in[((timed_plan *)plan)->time] = true;
-}
-static void timed_free(operator_plan *plan) { free(plan); }
-
-static const operator_class timed_class = {
-    .open = timed_open,
-    .process = timed_process,
-    .close = timed_close,
-    .needs = timed_needs,
-    .free = timed_free,
-};
+/* ---- planning ---- */
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
-
-static tw_status refuse_null_times(stream *s, uint32_t time, tw_error *err) {
-    timed_plan *p = calloc(1, sizeof *p);
-    if (!p) return no_memory(err);
-    p->plan = (operator_plan){.class = &timed_class, .name = "dedupe", .rejects = true, .inner = true};
-    p->time = time;
-    schema *same = schema_ref(s->schema);
-    tw_status status = stream_add_operator(s, &p->plan, same, err);
-    schema_unref(same);
-    return status;
-}
-
-/* ---- planning ---- */
 
 /* "on key int64; within 600 s of ts, lateness 2 s". */
 static char *shape_text(const dedupe *d, const schema *s, int64_t lateness) {
@@ -268,7 +197,7 @@ static tw_status dedupe_build(stream *s, const args *a, tw_error *err) {
     }
     TRY(dedupe_new(s->schema, &read, args_int(a, "lateness"), &d, err));
     if (d->of == TIME_COLUMN) {
-        status = refuse_null_times(s, d->time, err);
+        status = stream_timed_rows(s, "dedupe", d->time, NOTHING_LATE, err);
         if (status != TW_OK) {
             dedupe_free(d);
             return status;

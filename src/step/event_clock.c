@@ -102,3 +102,14 @@ void event_clock_free(void *context) {
     free(((event_clock *)context)->watermarks);
     free(context);
 }
+
+static void clock_needs(void *context, bool *needed) { needed[((event_clock *)context)->time] = true; }
+
+tw_status stream_clock(stream *s, const char *name, uint32_t time, int64_t lateness, tw_error *err) {
+    event_clock *c = NULL;
+    TRY(event_clock_new(time, lateness, &c, err));
+    queue_options options = {.name = name, .rows_max = UINT64_MAX, .stamp = event_clock_stamp, .context = c,
+                             .free = event_clock_free, .save = event_clock_save, .load = event_clock_load,
+                             .shape = event_clock_shape, .needs = clock_needs};
+    return stream_queue(s, options, err);
+}

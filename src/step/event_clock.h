@@ -17,6 +17,9 @@ tw_status event_clock_save(void *clock, struct saved_part *to, tw_error *err);
 tw_status event_clock_load(void *clock, run_context *run, const struct saved_part *from, int64_t *watermark, tw_error *err);
 void event_clock_shape(const void *clock, char *out, size_t capacity);
 
+/* Puts such a clock where the stream is now, in a queue of this name (static). */
+tw_status stream_clock(stream *s, const char *name, uint32_t time, int64_t lateness, tw_error *err);
+
 /* What the watermark of a partition is after a row of this time. */
 int64_t event_clock_advance(const event_clock *c, int64_t watermark, int64_t time);
 
