@@ -1,8 +1,10 @@
 /* join: rows of this flow with those of another that have the same keys. */
 #include <stdlib.h>
 
+#include "step/event_clock.h"
 #include "step/join_internal.h"
 #include "step/steps.h"
+#include "step/timed_rows.h"
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for the plan"); }
 
@@ -175,11 +177,15 @@ static tw_status make_output(join *j, tw_error *err) {
 
 static const char *const kinds[] = {"inner", "left", "right", "full", "semi", "anti", NULL};
 
-static tw_status describe(join *j, const char *flow, tw_error *err) {
+static tw_status describe(join *j, const char *flow, const join_range *range, tw_error *err) {
     struct text t = {0};
     text_printf(&t, "%s, with %s on ", kinds[j->kind], flow);
     for (uint32_t k = 0; k < j->n_keys; k++)
         text_printf(&t, "%s%s", k ? ", " : "", j->sides[LEFT].schema->fields[j->sides[LEFT].keys[k]].name);
+    if (range) {
+        text_printf(&t, ", from %.6g s before to %.6g s after", (double)range->before * 1e-6, (double)range->after * 1e-6);
+        text_printf(&t, ", lateness %.6g s", (double)range->lateness * 1e-6);
+    }
     j->words = t.failed ? NULL : strdup(text_string(&t));
     text_free(&t);
     return j->words ? TW_OK : no_memory(err);
@@ -200,15 +206,88 @@ static tw_status connect(join *j, stream *s, stream *other, tw_error *err) {
     return status;
 }
 
+/* ---- within a time range ---- */
+
+static tw_status read_range(stream *s, const args *a, join_range *out) {
+    error_list *errors = plan_errors(s->builder);
+    const args *within = args_section(a, "within");
+    out->lateness = args_int(a, "lateness");
+    out->before = args_int(within, args_given(within, "both") ? "both" : "before");
+    out->after = args_int(within, args_given(within, "both") ? "both" : "after");
+    bool one_way = args_given(within, "before") || args_given(within, "after");
+    if (args_given(within, "both") == one_way)
+        return args_error(a, "within", errors, "it is a time both ways, such as 10s, or {before: 5s, after: 10s}");
+    return TW_OK;
+}
+
+/* The columns of the times: one name for both sides, or {left: right}. */
+static tw_status bind_times(stream *s, const args *a, stream *other, uint32_t times[2]) {
+    size_t n;
+    error_list *errors = plan_errors(s->builder);
+    const arg_item *items = args_items(a, "time", &n);
+    if (n != 1) return args_error(a, "time", errors, "with 'within' it names the column of the time, or {left: right}");
+    arg_item named = *items;
+    named.at = items->name_at;
+    int found[2] = {plan_column(s, a, "time", &named, items->name), right_column(s, a, other, items)};
+    for (unsigned side = 0; side < 2; side++) {
+        if (found[side] < 0) return TW_ERR_JOB;
+        const field *f = &(side == LEFT ? s : other)->schema->fields[found[side]];
+        if (f->type->kind != TYPE_TIMESTAMP) return args_error(a, "time", errors, "'%s' is no timestamp", f->name);
+        times[side] = (uint32_t)found[side];
+    }
+    return TW_OK;
+}
+
+/* What a side passes before it comes to the join: in an endless flow a clock, by which rows are late. */
+static tw_status time_side(stream *s, uint32_t time, int64_t lateness, tw_error *err) {
+    if (!stream_endless(s)) return stream_timed_rows(s, "join", time, NOTHING_LATE, err);
+    TRY(stream_clock(s, "join", time, lateness, err));
+    return stream_timed_rows(s, "join", time, lateness, err);
+}
+
+static tw_status refuse_range(const stream *s, const stream *other, const join *j, const args *a) {
+    error_list *errors = plan_errors(s->builder);
+    if (stream_endless(s) != stream_endless(other))
+        return args_error(a, "within", errors, "one of the flows ends: the one that does is the right side, joined without 'within', or both never end");
+    if (s->window_sessions || other->window_sessions)
+        return args_error(a, "with", errors, "a session is not known before the group that makes it: put the window behind the join");
+    if (stream_endless(s) && s->window_us && join_keeps_right(j))
+        return args_error(a, "how", errors, "rows without a partner on this side have no window: put the window behind the join");
+    return TW_OK;
+}
+
+static tw_status build_range(join *j, stream *s, stream *other, const args *a, tw_error *err) {
+    join_range range;
+    uint32_t times[2];
+    TRY(read_range(s, a, &range));
+    TRY(bind_times(s, a, other, times));
+    TRY(refuse_range(s, other, j, a));
+    TRY(time_side(s, times[LEFT], range.lateness, err));
+    TRY(time_side(other, times[RIGHT], range.lateness, err));
+    j->sides[LEFT].schema = schema_ref(s->schema);
+    j->sides[RIGHT].schema = schema_ref(other->schema);
+    TRY(make_output(j, err));
+    TRY(describe(j, args_string(a, "with"), &range, err));
+    TRY(range_join_new(j, &range, times, s->n_open, err));
+    j->owners += 2;
+    return stream_meet(s, other, &j->sink, &j->source, j->out, err);
+}
+
 static tw_status build_with(join *j, stream *s, stream *other, const args *a, tw_error *err) {
     TRY(bind_keys(j, s, a, other, err));
+    if (args_given(a, "within")) return build_range(j, s, other, a, err);
+    if (args_given(a, "time") || args_given(a, "lateness"))
+        return args_error(a, args_given(a, "time") ? "time" : "lateness", plan_errors(s->builder), "it needs 'within'");
+    if (stream_endless(other))
+        return args_error(a, "with", plan_errors(s->builder), "flow '%s' never ends: it can be joined in a range of time, which 'within' and 'time' give",
+                          args_string(a, "with"));
     j->live = stream_endless(s);
     if (j->live && (j->kind == JOIN_RIGHT || j->kind == JOIN_FULL))
         return args_error(a, "how", plan_errors(s->builder), "rows without a partner are known at the end only, and this flow never ends");
     j->sides[LEFT].schema = schema_ref(s->schema);
     j->sides[RIGHT].schema = schema_ref(other->schema);
     TRY(make_output(j, err));
-    TRY(describe(j, args_string(a, "with"), err));
+    TRY(describe(j, args_string(a, "with"), NULL, err));
     return connect(j, s, other, err);
 }
 
@@ -230,10 +309,21 @@ static tw_status join_build(stream *s, const args *a, tw_error *err) {
     return status;
 }
 
+static const option within_options[] = {
+    {"both", OPTION_DURATION, 0, "the right row's time is at most so far from the left row's, before or after it", .min = 0, .max = INT64_MAX / 8},
+    {"before", OPTION_DURATION, 0, "at most so far before it", .min = 0, .max = INT64_MAX / 8},
+    {"after", OPTION_DURATION, 0, "at most so far after it", .min = 0, .max = INT64_MAX / 8},
+};
+static const descriptor within_section = {"join.within", "a range of time", within_options, COUNT_OF(within_options), .shorthand = "both"};
+
 static const option join_options[] = {
     {"with", OPTION_FLOW, OPTION_REQUIRED, "the flow on the right side, which is collected"},
     {"on", OPTION_STRING_MAP, OPTION_REQUIRED | OPTION_OR_LIST, "the columns that must be equal: a list, or {left: right, ...}"},
     {"how", OPTION_ENUM, 0, "which rows come out", .default_text = "inner", .values = kinds},
+    {"within", OPTION_SECTION, 0, "how far apart the times of partners may be: 10s, or {before: 5s, after: 10s} of the left row's", .section = &within_section},
+    {"time", OPTION_STRING_MAP, OPTION_OR_ONE, "with within: the column of the time, a timestamp; {left: right} if it has two names"},
+    {"lateness", OPTION_DURATION, 0, "with within: how far the watermark stays behind the greatest time", .default_text = "0s", .min = 0,
+     .max = INT64_MAX / 8},
 };
 const step_descriptor step_join = {
     .descriptor = {.name = "join",
@@ -248,7 +338,14 @@ const step_descriptor step_join = {
                        "the other flow, with _right behind a name that is taken. Integers of different sizes are "
                        "compared as int64, an integer and a float as float64. Output has no order.\n\n"
                        "The smaller side should be the right one. What does not fit in memory goes to disk; in an endless flow "
-                       "the right side must end, and fit.",
-                   .example = "- join: {with: airlines, on: [carrier], how: left}"},
+                       "the right side must end, and fit.\n\n"
+                       "With 'within' and 'time' only rows whose times are so near to each other are partners, and both "
+                       "flows may be endless. Pairs, and rows of semi, come out at once; a row without a partner when the "
+                       "watermark, the least of both sides', says that none can come any more. A row from before its own "
+                       "side's watermark is late, counted and dropped. Rows are kept as long as a partner may come, in "
+                       "run.memory, and in checkpoints. Behind such a join rows are out of order by the range: a window "
+                       "there needs that as its lateness.",
+                   .example = "- join: {with: airlines, on: [carrier], how: left}\n"
+                              "- join: {with: payments, on: [order_id], within: 10m, time: {ordered_at: paid_at}, how: left}"},
     .build = join_build,
 };

@@ -168,7 +168,7 @@ static tw_status build_finish(sink *self, tw_error *err) {
 /* ---- the start of the run: what is needed is known ---- */
 
 /* Gives a side its layout: the keys, then its columns of the output that are needed. */
-static tw_status make_layout(join *j, unsigned which, tw_error *err) {
+static tw_status make_layout(join *j, unsigned which, uint32_t extra_bytes, tw_error *err) {
     join_side *side = &j->sides[which];
     uint32_t n = j->n_keys, most = j->n_keys + j->out->n;
     const type **types = calloc(most, sizeof *types);
@@ -185,7 +185,7 @@ static tw_status make_layout(join *j, unsigned which, tw_error *err) {
         side->columns[n++] = c->from;
     }
     for (uint32_t i = 0; i < n; i++) types[i] = side->schema->fields[side->columns[i]].type;
-    tw_status status = row_layout_new(types, n, j->n_keys, 0, &side->layout, err);
+    tw_status status = row_layout_new(types, n, j->n_keys, extra_bytes, &side->layout, err);
     free(types);
     TRY(status);
     side->null_row = calloc(1, side->layout->stride);
@@ -212,25 +212,30 @@ static uint32_t batch_rows(const join *j, const run_context *run) {
     return rows < 1 ? 1 : rows < run->batch_rows ? (uint32_t)rows : run->batch_rows;
 }
 
-static tw_status build_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
-    join *j = of_sink(self);
+tw_status join_start(join *j, run_context *run, uint32_t extra_bytes, tw_error *err) {
     j->run = run;
     for (uint32_t i = 0; i < j->out->n && !j->asked; i++) j->columns[i].needed = true;
-    for (unsigned side = 0; side < 2; side++) TRY(make_layout(j, side, err));
+    for (unsigned side = 0; side < 2; side++) TRY(make_layout(j, side, extra_bytes, err));
     j->batch_rows = batch_rows(j, run);
+    return TW_OK;
+}
+
+static tw_status build_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
+    join *j = of_sink(self);
+    TRY(join_start(j, run, 0, err));
     j->bits = partition_bits(memory_limit(run->memory));
     j->n_partitions = 1u << j->bits;
     return exchange_create(run->memory, run->spill, j->sides[RIGHT].layout, j->n_partitions + 1, 0,
                            &j->sides[RIGHT].rows, err);
 }
 
-static void build_needs(sink *self, bool *needed) {
-    join *j = of_sink(self);
-    const join_side *right = &j->sides[RIGHT];
-    for (uint32_t i = 0; i < j->n_keys; i++) needed[right->keys[i]] = true;
+void join_needs(const join *j, unsigned side, bool *needed) {
+    for (uint32_t i = 0; i < j->n_keys; i++) needed[j->sides[side].keys[i]] = true;
     for (uint32_t i = 0; i < j->out->n; i++)
-        if (j->columns[i].side == RIGHT && (j->columns[i].needed || !j->asked)) needed[j->columns[i].from] = true;
+        if (j->columns[i].side == side && (j->columns[i].needed || !j->asked)) needed[j->columns[i].from] = true;
 }
+
+static void build_needs(sink *self, bool *needed) { join_needs(of_sink(self), RIGHT, needed); }
 
 static void build_describe(const sink *self, char *out, size_t capacity) {
     strncat(out, "the right side, by hash", capacity - 1);
@@ -241,6 +246,7 @@ static void build_describe(const sink *self, char *out, size_t capacity) {
 void join_release(join *j) {
     if (atomic_fetch_sub(&j->owners, 1) != 1) return;
     join_unload(j);
+    range_join_free(j->range);
     for (unsigned i = 0; i < 2; i++) {
         join_side *side = &j->sides[i];
         row_layout_free(side->layout);

@@ -40,6 +40,14 @@ typedef struct join_column {
     uint32_t field; /* of its layout, from the start of the run on; if needed */
 } join_column;
 
+/* How far apart the times of partners may be: that of the right side is from `before` before to `after` after the left's. */
+typedef struct join_range {
+    int64_t before, after; /* microseconds, at least 0 */
+    int64_t lateness;
+} join_range;
+
+typedef struct range_join range_join;
+
 typedef enum join_phase { JOIN_COLLECTS, JOIN_PLANS, JOIN_LOADS, JOIN_READY, JOIN_FAILED } join_phase;
 
 typedef struct join {
@@ -55,6 +63,7 @@ typedef struct join {
     bool asked;           /* somebody has told what is needed */
     char *words;          /* for explain */
     run_context *run;
+    range_join *range;    /* within a time range; NULL: at any time */
     uint32_t batch_rows;  /* of the output, at most: fewer than the run's when rows are wide */
     unsigned bits;        /* partition = the hash's upper bits */
     uint32_t n_partitions; /* the right side has one more: rows with a null key */
@@ -87,6 +96,10 @@ static inline bool join_filters(const join *j) { return j->kind == JOIN_SEMI || 
 
 extern const sink_class join_sink_class;
 void join_release(join *j); /* by one of its owners */
+/* What both ways to join begin with: layouts, with so many bytes of extra, and the size of batches. */
+tw_status join_start(join *j, run_context *run, uint32_t extra_bytes, tw_error *err);
+/* Columns of a side's schema that the keys and the output take. */
+void join_needs(const join *j, unsigned side, bool *needed);
 
 /* Rows on their way into one side's partitions; one thread's. */
 typedef struct join_scatter {
@@ -121,6 +134,12 @@ void join_unload(join *j);        /* frees all rows */
 
 extern const operator_class join_probe_class;
 extern const source_class join_rest_class;
+
+/* ---- join_range.c: a join within a time range has only these two parts ---- */
+
+/* times: columns of the sides; n_left: how many pipelines the left side has. Sets the join's sink and source up. */
+tw_status range_join_new(join *j, const join_range *range, const uint32_t times[2], uint32_t n_left, tw_error *err);
+void range_join_free(range_join *r); /* NULL is allowed */
 
 /* Slots for a table over `rows`, charged to MEMORY_STATE, after others have spilled if need be. */
 tw_status join_slots(memory *m, uint64_t slots, buffer **out, tw_error *err);

@@ -26,7 +26,7 @@ void join_pair_free(join_pair *p) {
     pair_forget_kept(p);
     pair_level_free(&p->into);
     for (; p->depth > 0; p->depth--) pair_level_free(&p->levels[p->depth]);
-    pair_output_clear(p);
+    pair_rows_clear(&p->output);
     free(p);
 }
 
@@ -35,7 +35,7 @@ static tw_status create(join *j, join_pair **out, tw_error *err) {
     if (!p) return no_memory(err);
     p->join = j;
     p->run = j->run;
-    tw_status status = pair_output_init(p, err);
+    tw_status status = pair_rows_init(&p->output, j, err);
     if (status == TW_OK) *out = p;
     else join_pair_free(p);
     return status;
@@ -283,10 +283,7 @@ static void end_chunk(join_pair *p) {
 /* ---- output ---- */
 
 static tw_status flush(join_pair *p, batch **out, tw_error *err) {
-    if (!p->output.n) return TW_OK;
-    TRY(pair_output_batch(p, out, err));
-    p->output.n = p->output.n_absent[LEFT] = p->output.n_absent[RIGHT] = 0;
-    return TW_OK;
+    return p->output.n ? pair_rows_batch(&p->output, p->join, out, err) : TW_OK;
 }
 
 static void find_window(join_pair *p) {
@@ -311,10 +308,10 @@ static void scan_rows(join_pair *p) {
         if (p->row == p->window_end) find_window(p);
         const uint8_t *row = p->block->rows->data + (size_t)p->row * stride;
         const uint8_t *head = p->heads[p->row - p->window];
-        if (head ? r->scan_matched : r->scan_unmatched) pair_output_add(p, side, row, NULL);
+        if (head ? r->scan_matched : r->scan_unmatched) pair_rows_add(&p->output, p->join, side, row, NULL);
         if (head && r->pairs) {
             const uint8_t *at = p->next ? p->next : head;
-            for (; at && p->output.n < room; at = row_chain_next(at)) pair_output_add(p, side, row, at);
+            for (; at && p->output.n < room; at = row_chain_next(at)) pair_rows_add(&p->output, p->join, side, row, at);
             p->next = at;
             if (at) return;
         }
@@ -349,7 +346,7 @@ static void add_chains(join_pair *p) {
     for (; p->output.n < room && p->slot < p->table.capacity; p->slot += !p->next) {
         const uint8_t *head = slot_row(p->table.slots[p->slot]), *at = p->next ? p->next : head;
         if (!head || !(row_is_matched(head) ? r->table_matched : r->table_unmatched)) continue;
-        for (; at && p->output.n < room; at = row_chain_next(at)) pair_output_add(p, r->hashed, at, NULL);
+        for (; at && p->output.n < room; at = row_chain_next(at)) pair_rows_add(&p->output, p->join, r->hashed, at, NULL);
         p->next = at;
     }
 }

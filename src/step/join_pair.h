@@ -101,14 +101,15 @@ size_t pair_bytes_of(const join_pair *p, unsigned side);
 tw_status pair_split(join_pair *p, tw_error *err);
 void pair_level_free(pair_level *l);
 
-tw_status pair_output_init(join_pair *p, tw_error *err);
-void pair_output_clear(join_pair *p);
-tw_status pair_output_batch(join_pair *p, batch **out, tw_error *err);
-/* A row of the hashed or the scanned side, with its partner or NULL. There must be room. */
-static inline void pair_output_add(join_pair *p, unsigned side, const uint8_t *row, const uint8_t *other) {
-    pair_rows *o = &p->output;
+/* For zeroed rows; cleared also after a failure. */
+tw_status pair_rows_init(pair_rows *o, const join *j, tw_error *err);
+void pair_rows_clear(pair_rows *o);
+/* Rows of one or both sides, of which there are some, as a batch; then there are none. */
+tw_status pair_rows_batch(pair_rows *o, const join *j, batch **out, tw_error *err);
+/* A row of a side, with its partner or NULL. There must be room. */
+static inline void pair_rows_add(pair_rows *o, const join *j, unsigned side, const uint8_t *row, const uint8_t *other) {
     o->rows[side][o->n] = row;
-    o->rows[!side][o->n] = other ? other : p->join->sides[!side].null_row;
+    o->rows[!side][o->n] = other ? other : j->sides[!side].null_row;
     o->n_absent[!side] += !other;
     o->n++;
 }

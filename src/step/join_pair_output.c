@@ -5,20 +5,19 @@
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "out of memory for a join"); }
 
-tw_status pair_output_init(join_pair *p, tw_error *err) {
-    pair_rows *o = &p->output;
+tw_status pair_rows_init(pair_rows *o, const join *j, tw_error *err) {
     for (unsigned side = 0; side < 2; side++) {
-        o->rows[side] = malloc(p->join->batch_rows * sizeof *o->rows[side]);
+        o->rows[side] = malloc(j->batch_rows * sizeof *o->rows[side]);
         if (!o->rows[side]) return no_memory(err);
     }
-    o->keys = malloc(p->join->batch_rows * sizeof *o->keys);
+    o->keys = malloc(j->batch_rows * sizeof *o->keys);
     return o->keys ? TW_OK : no_memory(err);
 }
 
-void pair_output_clear(join_pair *p) {
-    free(p->output.rows[LEFT]);
-    free(p->output.rows[RIGHT]);
-    free(p->output.keys);
+void pair_rows_clear(pair_rows *o) {
+    free(o->rows[LEFT]);
+    free(o->rows[RIGHT]);
+    free(o->keys);
 }
 
 /* Where the keys of the batch are: on the left, but for rows without one. */
@@ -28,9 +27,7 @@ typedef struct key_source {
     buffer *heap;             /* owned */
 } key_source;
 
-static tw_status find_keys(join_pair *p, key_source *out, tw_error *err) {
-    pair_rows *o = &p->output;
-    const join *j = p->join;
+static tw_status find_keys(pair_rows *o, const join *j, key_source *out, tw_error *err) {
     unsigned side = o->n_absent[LEFT] == o->n ? RIGHT : LEFT;
     *out = (key_source){o->rows[side], j->sides[side].layout, buffer_ref(o->heap[side])};
     if (o->n_absent[LEFT] == 0 || side == RIGHT) return TW_OK;
@@ -44,29 +41,31 @@ static tw_status find_keys(join_pair *p, key_source *out, tw_error *err) {
     return buffer_join(o->heap, 2, &out->heap, err);
 }
 
-static tw_status make_column(join_pair *p, const join_column *c, const type *t, const key_source *keys, column *out,
-                             tw_error *err) {
-    pair_rows *o = &p->output;
-    memory *m = p->run->memory;
+static tw_status make_column(pair_rows *o, const join *j, const join_column *c, const type *t, const key_source *keys,
+                             column *out, tw_error *err) {
+    memory *m = j->run->memory;
     if (!c->needed) {
         *out = (column){.type = t, .rows = o->n};
         return TW_OK;
     }
     if (c->is_key) return rows_decode(m, keys->layout, keys->rows, o->n, c->field, 1, keys->heap, out, err);
-    return rows_decode(m, p->join->sides[c->side].layout, o->rows[c->side], o->n, c->field, 1, o->heap[c->side], out,
+    return rows_decode(m, j->sides[c->side].layout, o->rows[c->side], o->n, c->field, 1, o->heap[c->side], out,
                        err);
 }
 
-tw_status pair_output_batch(join_pair *p, batch **out, tw_error *err) {
-    const join *j = p->join;
+tw_status pair_rows_batch(pair_rows *o, const join *j, batch **out, tw_error *err) {
     batch *b;
-    TRY(batch_new(j->out, p->output.n, &b, err));
+    TRY(batch_new(j->out, o->n, &b, err));
     key_source keys;
-    tw_status status = find_keys(p, &keys, err);
+    tw_status status = find_keys(o, j, &keys, err);
     for (uint32_t i = 0; i < j->out->n && status == TW_OK; i++)
-        status = make_column(p, &j->columns[i], j->out->fields[i].type, &keys, &b->columns[i], err);
+        status = make_column(o, j, &j->columns[i], j->out->fields[i].type, &keys, &b->columns[i], err);
     buffer_unref(keys.heap);
-    if (status == TW_OK) *out = b;
-    else batch_unref(b);
-    return status;
+    if (status != TW_OK) {
+        batch_unref(b);
+        return status;
+    }
+    *out = b;
+    o->n = o->n_absent[LEFT] = o->n_absent[RIGHT] = 0;
+    return TW_OK;
 }

@@ -406,11 +406,8 @@ static tw_status probe_open(operator_plan *plan, run_context *run, operator **ou
 static void probe_needs(operator_plan *plan, const bool *needed_out, bool *needed_in) {
     join *j = of_plan(plan);
     j->asked = true;
-    for (uint32_t i = 0; i < j->n_keys; i++) needed_in[j->sides[LEFT].keys[i]] = true;
-    for (uint32_t i = 0; i < j->out->n; i++) {
-        j->columns[i].needed |= needed_out[i];
-        if (j->columns[i].needed && j->columns[i].side == LEFT) needed_in[j->columns[i].from] = true;
-    }
+    for (uint32_t i = 0; i < j->out->n; i++) j->columns[i].needed |= needed_out[i];
+    join_needs(j, LEFT, needed_in);
 }
 
 static void probe_describe(const operator_plan *plan, char *out, size_t capacity) {
