@@ -1,10 +1,16 @@
 #include "engine/queue.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "engine/checkpoint.h"
+#include "engine/poller.h"
 #include "engine/disk_log.h"
 #include "engine/sequencer.h"
 
@@ -42,6 +48,9 @@ typedef struct queue {
     size_t bytes, bytes_max;
     uint64_t rows_passed;
     mark last;          /* of the last entry */
+    bool stamping;      /* a batch has its stamp, and is not in the list yet */
+    int timer;          /* -1: there is none */
+    watch_id timer_watch;
     bool ended;         /* nothing more will come in */
     bool refused;       /* somebody was told to wait */
     entry *open;        /* the piece that grows, if it is the last entry */
@@ -121,6 +130,7 @@ static tw_status pick_rows(queue *q, entry *e, tw_error *err) {
     if (e->b && q->options.stamp) {
         pthread_mutex_lock(&q->lock);
         e->after.watermark = q->options.stamp(q->options.context, e->b, e->partition, &e->own, &e->others);
+        q->stamping = true;
         pthread_mutex_unlock(&q->lock);
         e->stamped = true;
     }
@@ -149,6 +159,7 @@ static tw_status place(void *context, void *item, tw_error *err) {
         e->b = NULL;
     }
     pthread_mutex_lock(&q->lock);
+    q->stamping = false;
     uint64_t left = atomic_load(&q->satisfied) ? 0 : q->options.rows_max - q->rows_passed;
     tw_status status = TW_OK;
     if (left == 0) {
@@ -238,6 +249,42 @@ static tw_status unpack(queue *q, entry **out, tw_error *err) {
 
 /* ---- the sink ---- */
 
+/* ---- time goes on without rows ---- */
+
+/* With the lock held. */
+static bool tick(queue *q) {
+    entry *e = q->stamping || q->ended || atomic_load(&q->satisfied) ? NULL : calloc(1, sizeof *e);
+    if (!e) return false; /* another time */
+    int64_t watermark = q->options.tick(q->options.context, clock_ns());
+    if (watermark <= q->last.watermark) {
+        free(e);
+        return false;
+    }
+    q->last.watermark = watermark;
+    append(q, e);
+    return true;
+}
+
+static void on_timer(void *context, uint32_t events) {
+    queue *q = context;
+    uint64_t times;
+    tw_error err;
+    pthread_mutex_lock(&q->lock);
+    bool moved = read(q->timer, &times, sizeof times) == sizeof times && tick(q);
+    pthread_mutex_unlock(&q->lock);
+    (void)poller_rearm(q->run->poller, q->timer_watch, EPOLLIN, &err);
+    if (moved) run_wake(q->run);
+}
+
+static tw_status start_timer(queue *q, tw_error *err) {
+    uint64_t ns = q->options.tick_ns;
+    struct timespec every = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    q->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (q->timer < 0 || timerfd_settime(q->timer, 0, &(struct itimerspec){every, every}, NULL) != 0)
+        return error_io(err, errno, "cannot make a timer");
+    return poller_add(q->run->poller, q->timer, EPOLLIN, on_timer, q, &q->timer_watch, err);
+}
+
 static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
     queue *q = of_sink(self);
     q->run = run;
@@ -245,6 +292,7 @@ static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw
     size_t bytes_max = memory_limit(run->memory) / (logs ? 8 : 32), most = logs ? LOGGED_BYTES_MAX : QUEUE_BYTES_MAX;
     q->bytes_max = bytes_max < most ? bytes_max : most;
     if (q->options.start) TRY(q->options.start(q->options.context, run, err));
+    if (q->options.tick_ns) TRY(start_timer(q, err));
     if (logs) TRY(disk_log_create(q->options.logs, q->needed, run, &q->log, err));
     sequencer_callbacks callbacks = {.place = place, .drop = drop, .context = q};
     row_order order = self->order;
@@ -417,6 +465,8 @@ static void clear(queue *q) {
 
 static void queue_release(queue *q) {
     if (--q->owners) return;
+    if (q->timer_watch) poller_remove(q->run->poller, q->timer_watch);
+    if (q->timer >= 0) close(q->timer);
     clear(q);
     if (q->unpacking) entry_free(q, q->unpacking);
     sequencer_free(q->order);
@@ -581,6 +631,7 @@ tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sin
     q->needed = needed;
     q->n_columns = n_columns;
     q->end = &q->first;
+    q->timer = -1;
     q->owners = 2;
     q->satisfied = options.rows_max == 0;
     if (options.logs) schema_ref(options.logs);

@@ -26,6 +26,9 @@ typedef struct queue_options {
     schema *logs;         /* of the rows: those that nobody has time for wait on disk; NULL: who fills it waits. Without
                            * what follows, and rows_max */
     queue_stamp stamp;    /* makes the watermarks of what follows; NULL: they are those of what comes */
+    int64_t (*tick)(void *context, uint64_t now_ns); /* now and then: the watermark, which may have moved without rows; never
+                           * while a batch is between its stamp and its place */
+    uint64_t tick_ns;     /* how often; 0: never */
     queue_pick pick;      /* NULL: all rows go on */
     bool keeps_state;     /* `pick` does, from epoch to epoch */
     void *context;        /* of all that follow, each of which may be NULL; taken over when there is `free` */

@@ -153,7 +153,7 @@ static tw_status dedupe_new(const schema *s, const dedupe *read, int64_t latenes
     d->shape = shape_text(d, s, lateness);
     tw_status status = d->columns && d->hashes && d->shape ? TW_OK : no_memory(err);
     if (status == TW_OK) status = seen_rows_new(types, d->n_keys, d->of == TIME_NONE ? SEEN_FOREVER : d->within, &d->seen, err);
-    if (status == TW_OK && d->of == TIME_COLUMN && d->live) status = event_clock_new(d->time, lateness, &d->clock, err);
+    if (status == TW_OK && d->of == TIME_COLUMN && d->live) status = event_clock_new(d->time, lateness, EVENT_CLOCK_IDLE_US, &d->clock, err);
     free(types);
     if (status == TW_OK) *out = d;
     else dedupe_free(d);

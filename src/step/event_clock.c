@@ -3,21 +3,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "engine/checkpoint.h"
 
+typedef struct clock_partition {
+    int64_t watermark;
+    uint64_t seen_ns; /* when a row came last */
+    bool counts;      /* seen, and not silent for too long */
+} clock_partition;
+
 struct event_clock {
-    uint32_t time;       /* column */
+    uint32_t time;     /* column */
     int64_t lateness;
-    int64_t *watermarks; /* of each partition seen */
+    uint64_t idle_ns;
+    clock_partition *partitions;
     uint32_t n, capacity;
-    int64_t passed;      /* the watermark of all: never falls, whatever partitions come */
+    uint32_t last;     /* that gave rows last: it counts always */
+    int64_t passed;    /* the watermark of all: never falls, whatever partitions come */
 };
 
-tw_status event_clock_new(uint32_t time, int64_t lateness, event_clock **out, tw_error *err) {
+tw_status event_clock_new(uint32_t time, int64_t lateness, int64_t idle_us, event_clock **out, tw_error *err) {
     event_clock *c = calloc(1, sizeof *c);
     if (!c) return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
     c->time = time;
     c->lateness = lateness;
+    c->idle_ns = (uint64_t)idle_us * 1000;
     c->passed = WATERMARK_NONE;
     *out = c;
     return TW_OK;
@@ -41,39 +51,58 @@ int64_t event_clock_advance(const event_clock *c, int64_t watermark, int64_t tim
 }
 
 /* Without memory for one more partition it shares the first's place: then watermarks come early, never late. */
-static uint32_t place_of(event_clock *c, uint32_t partition) {
+static uint32_t place_of(event_clock *c, uint32_t partition, uint64_t now_ns) {
     if (partition >= c->capacity) {
         uint32_t capacity = partition + 1 < 16 ? 16 : 2 * partition + 1;
-        int64_t *bigger = realloc(c->watermarks, capacity * sizeof *bigger);
+        clock_partition *bigger = realloc(c->partitions, capacity * sizeof *bigger);
         if (!bigger) return 0;
-        c->watermarks = bigger;
+        c->partitions = bigger;
         c->capacity = capacity;
     }
-    while (c->n <= partition) c->watermarks[c->n++] = WATERMARK_END; /* not seen */
-    if (c->watermarks[partition] == WATERMARK_END) c->watermarks[partition] = WATERMARK_NONE;
+    while (c->n <= partition) c->partitions[c->n++] = (clock_partition){.watermark = WATERMARK_NONE};
+    c->partitions[partition].counts = true;
+    c->partitions[partition].seen_ns = now_ns;
     return partition;
+}
+
+/* The least watermark but that of `but`, of those that count. */
+static int64_t least_watermark(event_clock *c, uint32_t but, uint64_t now_ns) {
+    int64_t least = WATERMARK_END;
+    for (uint32_t i = 0; i < c->n; i++) {
+        clock_partition *p = &c->partitions[i];
+        p->counts &= i == c->last || now_ns < p->seen_ns + c->idle_ns;
+        if (i != but && p->counts && p->watermark < least) least = p->watermark;
+    }
+    return least;
 }
 
 int64_t event_clock_stamp(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others) {
     event_clock *c = context;
-    uint32_t at = place_of(c, partition);
-    *others = WATERMARK_END;
-    for (uint32_t i = 0; i < c->n; i++)
-        if (i != at && c->watermarks[i] < *others) *others = c->watermarks[i];
+    uint64_t now_ns = clock_ns();
+    uint32_t at = c->last = place_of(c, partition, now_ns);
+    clock_partition *p = &c->partitions[at];
+    *others = least_watermark(c, at, now_ns);
     if (*others < c->passed) *others = c->passed;
-    *own = c->watermarks[at] < c->passed ? c->passed : c->watermarks[at];
-    c->watermarks[at] = event_clock_advance(c, *own, greatest_time(&b->columns[c->time]));
-    c->passed = c->watermarks[at] < *others ? c->watermarks[at] : *others;
+    *own = p->watermark < c->passed ? c->passed : p->watermark;
+    p->watermark = event_clock_advance(c, *own, greatest_time(&b->columns[c->time]));
+    c->passed = p->watermark < *others ? p->watermark : *others;
     return c->passed;
 }
 
-/* The k-th partition's watermark, for those that were seen. */
+int64_t event_clock_tick(void *context, uint64_t now_ns) {
+    event_clock *c = context;
+    int64_t least = least_watermark(c, UINT32_MAX, now_ns);
+    if (least != WATERMARK_END && least > c->passed) c->passed = least;
+    return c->passed;
+}
+
+/* The k-th partition's watermark, for those that count. */
 tw_status event_clock_save(void *context, saved_part *to, tw_error *err) {
     const event_clock *c = context;
     for (uint32_t i = 0; i < c->n; i++) {
         char key[32];
         snprintf(key, sizeof key, "watermark %u", i);
-        if (c->watermarks[i] != WATERMARK_END) TRY(part_put_int(to, key, c->watermarks[i], err));
+        if (c->partitions[i].counts) TRY(part_put_int(to, key, c->partitions[i].watermark, err));
     }
     TRY(part_put_int(to, "watermark", c->passed, err));
     return part_put_int(to, "partitions", c->n, err);
@@ -81,14 +110,16 @@ tw_status event_clock_save(void *context, saved_part *to, tw_error *err) {
 
 tw_status event_clock_load(void *context, run_context *run, const saved_part *from, int64_t *watermark, tw_error *err) {
     event_clock *c = context;
+    uint64_t now_ns = clock_ns();
     int64_t n = part_get_int(from, "partitions", 0);
     for (uint32_t i = 0; i < n; i++) {
         char key[32];
         snprintf(key, sizeof key, "watermark %u", i);
         if (!part_get(from, key)) continue;
-        if (place_of(c, i) != i) return error_set(err, TW_ERR_MEMORY, "out of memory for a clock");
+        if (place_of(c, i, now_ns) != i) return error_set(err, TW_ERR_MEMORY, "out of memory for a clock");
         /* The next run may number partitions in another way: none of them is taken for further than it was. */
-        c->watermarks[i] = part_get_int(from, "watermark", WATERMARK_NONE);
+        c->last = i;
+        c->partitions[i].watermark = part_get_int(from, "watermark", WATERMARK_NONE);
     }
     *watermark = c->passed = part_get_int(from, "watermark", WATERMARK_NONE);
     return TW_OK;
@@ -99,7 +130,7 @@ void event_clock_shape(const void *context, char *out, size_t capacity) {
 }
 
 void event_clock_free(void *context) {
-    free(((event_clock *)context)->watermarks);
+    free(((event_clock *)context)->partitions);
     free(context);
 }
 

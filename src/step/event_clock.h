@@ -7,12 +7,16 @@
 
 typedef struct event_clock event_clock;
 
-/* time: the column, a timestamp. */
-tw_status event_clock_new(uint32_t time, int64_t lateness, event_clock **out, tw_error *err);
+#define EVENT_CLOCK_IDLE_US ((int64_t)60 * 1000000)
+
+/* time: the column, a timestamp. A partition from which nothing came for idle_us does not count, unless nothing came from
+ * others since. */
+tw_status event_clock_new(uint32_t time, int64_t lateness, int64_t idle_us, event_clock **out, tw_error *err);
 void event_clock_free(void *clock);
 
 /* As queue_stamp, and the other callbacks of queue_options. */
 int64_t event_clock_stamp(void *clock, const batch *b, uint32_t partition, int64_t *own, int64_t *others);
+int64_t event_clock_tick(void *clock, uint64_t now_ns);
 tw_status event_clock_save(void *clock, struct saved_part *to, tw_error *err);
 tw_status event_clock_load(void *clock, run_context *run, const struct saved_part *from, int64_t *watermark, tw_error *err);
 void event_clock_shape(const void *clock, char *out, size_t capacity);

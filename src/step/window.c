@@ -14,9 +14,10 @@
 #include "step/steps.h"
 
 #define WINDOWS_OF_A_ROW_MAX 10000
+#define TICKS_PER_IDLE 4 /* how often silence is looked for */
 
 typedef struct window_shape {
-    int64_t size, every, lateness; /* microseconds; size of a session: its gap */
+    int64_t size, every, lateness, idle; /* microseconds; size of a session: its gap */
     bool session;                  /* a window of its own for each row, for sessions to be made of */
 } window_shape;
 
@@ -301,6 +302,7 @@ static tw_status read_shape(stream *s, const args *a, window_shape *w) {
     if (given != 1) return args_error(a, given ? args_given(a, "session") ? "session" : "sliding" : "time", errors,
                                       "one of tumbling, sliding and session says how long windows are");
     w->lateness = args_int(a, "lateness");
+    w->idle = args_int(a, "idle");
     if (args_given(a, "tumbling")) {
         w->size = w->every = args_int(a, "tumbling");
         return TW_OK;
@@ -359,6 +361,8 @@ static void clock_free(void *context) {
 static int64_t clock_stamp(void *context, const batch *b, uint32_t partition, int64_t *own, int64_t *others) {
     return event_clock_stamp(((window_clock *)context)->clock, b, partition, own, others);
 }
+
+static int64_t clock_tick(void *context, uint64_t now_ns) { return event_clock_tick(((window_clock *)context)->clock, now_ns); }
 
 static tw_status put_late(window_clock *c, run_context *run, const batch *b, uint32_t row, int64_t watermark, tw_error *err) {
     char reason[64] = "window: late for the watermark ";
@@ -421,12 +425,13 @@ static tw_status put_clock(stream *s, uint32_t time, const window_shape *shape, 
     window_clock *c = calloc(1, sizeof *c);
     if (!c) return no_memory(err);
     *c = (window_clock){.shape = *shape, .time = time, .path = late ? strdup(late) : NULL};
-    tw_status status = !late || c->path ? event_clock_new(time, shape->lateness, &c->clock, err) : no_memory(err);
+    tw_status status = !late || c->path ? event_clock_new(time, shape->lateness, shape->idle, &c->clock, err) : no_memory(err);
     if (status != TW_OK) {
         clock_free(c);
         return status;
     }
-    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = clock_stamp, .context = c, .free = clock_free,
+    queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = clock_stamp, .tick = clock_tick,
+                             .tick_ns = (uint64_t)shape->idle * 1000 / TICKS_PER_IDLE, .context = c, .free = clock_free,
                              .save = clock_save, .load = clock_load, .shape = clock_shape, .needs = clock_needs};
     if (late) {
         plan_keep_raw(s->builder);
@@ -486,6 +491,8 @@ static const option window_options[] = {
      .section = &session_section},
     {"lateness", OPTION_DURATION, 0, "how far the watermark stays behind the greatest time", .default_text = "0s", .min = 0,
      .max = INT64_MAX / 4},
+    {"idle", OPTION_DURATION, 0, "a partition (connection, topic's partition) that is silent for so long holds the watermark back no more",
+     .default_text = "1m", .min = 1000, .max = INT64_MAX / 4000},
     {"late", OPTION_ENUM, 0, "what becomes of late rows, besides being counted", .default_text = "drop", .values = late_names,
      .section = &late_section},
 };

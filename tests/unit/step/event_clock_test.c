@@ -4,6 +4,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "step/event_clock.h"
 #include "unit/engine/fakes.h"
 
@@ -19,7 +20,7 @@ static void set_up(world *w, int64_t lateness) {
     const type *t = type_of(TYPE_TIMESTAMP);
     MUST(memory_create(16 << 20, &w->memory, NULL));
     MUST(schema_new(&name, &t, 1, &w->schema, NULL));
-    MUST(event_clock_new(0, lateness, &w->clock, NULL));
+    MUST(event_clock_new(0, lateness, EVENT_CLOCK_IDLE_US, &w->clock, NULL));
 }
 
 static void tear_down(world *w) {
@@ -60,6 +61,24 @@ static void a_partition_that_comes_later_takes_nothing_back(void **state) {
     tear_down(&w);
 }
 
+static int64_t tick_after(world *w, int64_t us) { return event_clock_tick(w->clock, clock_ns() + (uint64_t)us * 1000); }
+
+static void a_silent_partition_holds_nothing_back(void **state) {
+    world w;
+    set_up(&w, 0);
+    assert_true(tick_after(&w, 2 * EVENT_CLOCK_IDLE_US) == WATERMARK_NONE);
+    assert_true(row(&w, 0, 100) == 100);
+    assert_true(row(&w, 1, 500) == 100 && row(&w, 2, 300) == 100);
+    assert_true(tick_after(&w, EVENT_CLOCK_IDLE_US / 2) == 100);
+    /* The one that was heard last counts always, though all are silent. */
+    assert_true(tick_after(&w, EVENT_CLOCK_IDLE_US) == 300);
+    /* Rows that come now are late, and their partition counts again: it says less than the others. */
+    assert_true(row(&w, 0, 50) == 300 && w.own == 300);
+    assert_true(row(&w, 1, 900) == 300 && row(&w, 0, 350) == 300);
+    assert_true(tick_after(&w, EVENT_CLOCK_IDLE_US / 2) == 300 && row(&w, 2, 400) == 350);
+    tear_down(&w);
+}
+
 static void times_at_the_edge(void **state) {
     world w;
     set_up(&w, 10);
@@ -72,6 +91,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_partition_says),
         cmocka_unit_test(a_partition_that_comes_later_takes_nothing_back),
+        cmocka_unit_test(a_silent_partition_holds_nothing_back),
         cmocka_unit_test(times_at_the_edge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
