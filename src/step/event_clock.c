@@ -138,8 +138,9 @@ static void clock_needs(void *context, bool *needed) { needed[((event_clock *)co
 
 tw_status stream_clock(stream *s, const char *name, uint32_t time, int64_t lateness, tw_error *err) {
     event_clock *c = NULL;
-    TRY(event_clock_new(time, lateness, &c, err));
-    queue_options options = {.name = name, .rows_max = UINT64_MAX, .stamp = event_clock_stamp, .context = c,
+    TRY(event_clock_new(time, lateness, EVENT_CLOCK_IDLE_US, &c, err));
+    queue_options options = {.name = name, .rows_max = UINT64_MAX, .stamp = event_clock_stamp, .tick = event_clock_tick,
+                             .tick_ns = event_clock_tick_ns(EVENT_CLOCK_IDLE_US), .context = c,
                              .free = event_clock_free, .save = event_clock_save, .load = event_clock_load,
                              .shape = event_clock_shape, .needs = clock_needs};
     return stream_queue(s, options, err);

@@ -7,7 +7,9 @@
 
 typedef struct event_clock event_clock;
 
-#define EVENT_CLOCK_IDLE_US ((int64_t)60 * 1000000)
+#define EVENT_CLOCK_IDLE_US ((int64_t)60 * 1000000) /* unless somebody says otherwise */
+/* How often silence is to be looked for. */
+static inline uint64_t event_clock_tick_ns(int64_t idle_us) { return (uint64_t)idle_us * 1000 / 4; }
 
 /* time: the column, a timestamp. A partition from which nothing came for idle_us does not count, unless nothing came from
  * others since. */

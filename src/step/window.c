@@ -14,7 +14,6 @@
 #include "step/steps.h"
 
 #define WINDOWS_OF_A_ROW_MAX 10000
-#define TICKS_PER_IDLE 4 /* how often silence is looked for */
 
 typedef struct window_shape {
     int64_t size, every, lateness, idle; /* microseconds; size of a session: its gap */
@@ -431,7 +430,7 @@ static tw_status put_clock(stream *s, uint32_t time, const window_shape *shape, 
         return status;
     }
     queue_options options = {.name = "window", .rows_max = UINT64_MAX, .stamp = clock_stamp, .tick = clock_tick,
-                             .tick_ns = (uint64_t)shape->idle * 1000 / TICKS_PER_IDLE, .context = c, .free = clock_free,
+                             .tick_ns = event_clock_tick_ns(shape->idle), .context = c, .free = clock_free,
                              .save = clock_save, .load = clock_load, .shape = clock_shape, .needs = clock_needs};
     if (late) {
         plan_keep_raw(s->builder);
