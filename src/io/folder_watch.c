@@ -384,7 +384,13 @@ static tw_status enter_folder(folder_watch *w, const folder *parent, const char 
     return list_folder(w, f, err);
 }
 
+static bool ends_in(const char *name, const char *ending) {
+    size_t n = strlen(name), e = strlen(ending);
+    return n >= e && strcmp(name + n - e, ending) == 0;
+}
+
 static bool takes(const folder_watch *w, const folder *f, const char *name) {
+    if (name[0] == '.' || ends_in(name, ".tmp") || ends_in(name, ".part")) return false; /* not whole yet */
     for (size_t i = 0; i < w->n_patterns; i++)
         if (path_pattern_takes(&w->patterns[i], f->states[i], name)) return true;
     return false;
@@ -639,6 +645,20 @@ tw_status folder_watch_parse(folder_watch *w, const char *text, tw_error *err) {
 
 /* ---- life ---- */
 
+/* A folder that is there stands for the files in it. */
+static tw_status read_pattern(const char *text, path_pattern *out, tw_error *err) {
+    struct stat info;
+    if (!*text) return error_set(err, TW_ERR_JOB, "a path is empty");
+    bool folder = stat(text, &info) == 0 && S_ISDIR(info.st_mode);
+    if (!folder && !path_is_pattern(text))
+        return error_set(err, TW_ERR_JOB, "cannot follow '%s': it is no folder and no pattern", text);
+    TRY(path_pattern_read(text, folder ? strlen(text) : path_pattern_base(text), out, err));
+    const char *base = out->base[0] ? out->base : ".";
+    if (stat(base, &info) == 0 && S_ISDIR(info.st_mode)) return TW_OK;
+    path_pattern_free(out);
+    return error_set(err, TW_ERR_JOB, "cannot follow '%s': there is no folder '%s'", text, base);
+}
+
 tw_status folder_watch_new(const char *const *patterns, size_t n, int64_t settle_us, folder_watch **out, size_t *wrong,
                            tw_error *err) {
     folder_watch *w = calloc(1, sizeof *w);
@@ -648,7 +668,7 @@ tw_status folder_watch_new(const char *const *patterns, size_t n, int64_t settle
     w->patterns = calloc(n, sizeof *w->patterns);
     tw_status status = w->patterns ? TW_OK : no_memory(err);
     for (size_t i = 0; i < n && status == TW_OK; i++) {
-        status = path_pattern_read(patterns[i], &w->patterns[i], err);
+        status = read_pattern(patterns[i], &w->patterns[i], err);
         if (status == TW_OK) w->n_patterns++;
         else *wrong = i;
     }

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,15 +9,17 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "io/path_pattern.h"
 
 enum { PATHS_MAX = 10000000 };
 
 typedef struct search {
     path_list *found;
     size_t room;
-    struct text path;      /* of the folder at hand with its slash, or "" */
-    tw_error *err;
+    struct text path;    /* of the folder at hand with its slash, or "" */
     const char *pattern; /* the whole of it, for messages */
+    path_pattern parts;
+    tw_error *err;
 } search;
 
 static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY, "the system's memory is used up"); }
@@ -38,25 +39,6 @@ static tw_status add_path(search *s, const char *path) {
     if (!l->paths[l->n]) return no_memory(s->err);
     l->n++;
     return TW_OK;
-}
-
-static bool is_magic(const char *name, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (strchr("*?[\\", name[i])) return true;
-    return false;
-}
-
-static tw_status find(search *s, const char *rest);
-
-/* Goes on with `rest` in the folder `name` of the one at hand. */
-static tw_status descend(search *s, const char *name, size_t n, const char *rest) {
-    size_t length = s->path.length;
-    text_append(&s->path, name, n);
-    text_append_char(&s->path, '/');
-    if (s->path.failed) return no_memory(s->err);
-    tw_status status = s->path.length < PATH_MAX ? find(s, rest) : TW_OK;
-    text_truncate(&s->path, length);
-    return status;
 }
 
 static tw_status take_file(search *s, const char *name) {
@@ -133,49 +115,23 @@ static bool is_real_folder(search *s, const names *l, size_t i) {
     return is;
 }
 
-/* `**` and what follows it: here, and in every folder below. */
-static tw_status find_deep(search *s, const char *rest) {
-    TRY(find(s, rest));
+/* Files and folders below the one at hand. */
+static tw_status find(search *s, uint64_t states) {
     names l = {0};
     tw_status status = list_names(s, &l);
     for (size_t i = 0; i < l.n && status == TW_OK; i++) {
-        if (l.items[i][0] == '.' || !is_real_folder(s, &l, i)) continue;
+        if (!l.folder[i] && path_pattern_takes(&s->parts, states, l.items[i])) status = take_file(s, l.items[i]);
+        if ((!l.folder[i] && !l.other[i]) || status != TW_OK) continue;
+        uint64_t next = path_pattern_enter(&s->parts, states, l.items[i], is_real_folder(s, &l, i));
+        if (!next) continue;
         size_t length = s->path.length;
         text_append_string(&s->path, l.items[i]);
         text_append_char(&s->path, '/');
         if (s->path.failed) status = no_memory(s->err);
-        else if (s->path.length < PATH_MAX) status = find_deep(s, rest);
+        else if (s->path.length < PATH_MAX) status = find(s, next);
         text_truncate(&s->path, length);
     }
     names_free(&l);
-    return status;
-}
-
-static tw_status find_matches(search *s, const char *name, const char *rest) {
-    names l = {0};
-    tw_status status = list_names(s, &l);
-    for (size_t i = 0; i < l.n && status == TW_OK; i++) {
-        if (fnmatch(name, l.items[i], FNM_PERIOD) != 0) continue;
-        if (!rest) status = take_file(s, l.items[i]);
-        else if (l.folder[i] || l.other[i]) status = descend(s, l.items[i], strlen(l.items[i]), rest);
-    }
-    names_free(&l);
-    return status;
-}
-
-/* `rest`: what of the pattern is left, from the folder at hand on. */
-static tw_status find(search *s, const char *rest) {
-    while (*rest == '/') rest++;
-    size_t n = strcspn(rest, "/");
-    const char *after = rest[n] ? rest + n + 1 : NULL;
-    if (n == 2 && !memcmp(rest, "**", 2)) return find_deep(s, after ? after : "*");
-    char *name = strndup(rest, n);
-    if (!name) return no_memory(s->err);
-    tw_status status;
-    if (is_magic(name, n)) status = find_matches(s, name, after);
-    else if (after) status = descend(s, name, n, after);
-    else status = n ? take_file(s, name) : TW_OK;
-    free(name);
     return status;
 }
 
@@ -190,14 +146,16 @@ static tw_status find_pattern(search *s) {
                          pattern[strlen(pattern) - 1] == '/' ? "" : "/");
     if (there) return add_path(s, pattern);
     int e = errno;
-    if (!is_magic(pattern, strlen(pattern))) {
+    if (!path_is_pattern(pattern)) {
         error_io(s->err, e, "cannot read '%s'", pattern);
         return TW_ERR_JOB;
     }
     size_t before = s->found->n;
-    s->path.length = 0;
-    if (*pattern == '/') text_append_char(&s->path, '/');
-    tw_status status = find(s, pattern);
+    TRY(path_pattern_read(pattern, path_pattern_base(pattern), &s->parts, s->err));
+    text_truncate(&s->path, 0);
+    text_append_string(&s->path, s->parts.base);
+    tw_status status = s->path.failed ? no_memory(s->err) : find(s, path_pattern_begin(&s->parts));
+    path_pattern_free(&s->parts);
     if (status == TW_ERR_IO) return TW_ERR_JOB;
     if (status == TW_OK && s->found->n == before)
         return error_set(s->err, TW_ERR_JOB, "no file matches '%s'", pattern);

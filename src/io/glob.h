@@ -1,6 +1,4 @@
-/* glob.h: paths and patterns -> files. `*`, `?` and `[...]` within a name, `**` for any number of
- * folders; a name that begins with a dot needs one in the pattern; `**` follows no symbolic links. A path
- * that exists is taken as it is, whatever signs it holds. */
+/* glob.h: paths and patterns (path_pattern.h) -> files. A path that exists is taken as it is, whatever signs it holds. */
 #ifndef IO_GLOB_H
 #define IO_GLOB_H
 

@@ -1,9 +1,11 @@
-/* path_pattern.h: a pattern of paths that is matched folder by folder, as folders and files appear; the same patterns as
- * in glob.h. What matches next is a set of states: bit i stands for the i-th part of the pattern. */
+/* path_pattern.h: a pattern of paths, matched folder by folder: `*`, `?` and `[...]` within a name, `**` for any number of
+ * folders; a name that begins with a dot needs one in the pattern; `**` follows no symbolic links. What matches next is a
+ * set of states: bit i stands for the i-th part of the pattern. */
 #ifndef IO_PATH_PATTERN_H
 #define IO_PATH_PATTERN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -16,8 +18,12 @@ typedef struct path_pattern {
     uint32_t n;
 } path_pattern;
 
-/* A folder that is there stands for the files in it. TW_ERR_JOB: the pattern is none, or `base` is no folder. */
-tw_status path_pattern_read(const char *text, path_pattern *out, tw_error *err);
+bool path_is_pattern(const char *text);
+/* How much of the text names the folder that holds all that matches. */
+size_t path_pattern_base(const char *text);
+/* So much of the text is `base` as it stands, signs of patterns or not; with nothing behind it all its files match. TW_ERR_JOB:
+ * too many parts. */
+tw_status path_pattern_read(const char *text, size_t base, path_pattern *out, tw_error *err);
 void path_pattern_free(path_pattern *p);
 /* In the folder `base`. */
 uint64_t path_pattern_begin(const path_pattern *p);

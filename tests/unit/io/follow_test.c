@@ -1,4 +1,4 @@
-/* What a followed folder rests on: patterns matched folder by folder, and the map of paths. */
+/* What a followed folder rests on: patterns, and the map of paths. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -10,62 +10,42 @@
 
 #include <cmocka.h>
 
+#include "io/folder_watch.h"
 #include "io/glob.h"
 #include "io/path_map.h"
-#include "io/path_pattern.h"
-
-/* Whether the pattern takes "a/b/c", walked name by name. */
-static bool takes(const char *pattern, const char *path) {
-    path_pattern p;
-    tw_error err;
-    assert_int_equal(path_pattern_read(pattern, &p, &err), TW_OK);
-    uint64_t states = path_pattern_begin(&p);
-    char name[64];
-    bool below = !strncmp(path, p.base, strlen(p.base));
-    if (below) path += strlen(p.base);
-    else states = 0;
-    for (size_t n; path[n = strcspn(path, "/")]; path += n + 1) {
-        snprintf(name, sizeof name, "%.*s", (int)n, path);
-        states = path_pattern_enter(&p, states, name, true);
-    }
-    bool found = states && path_pattern_takes(&p, states, path);
-    path_pattern_free(&p);
-    return found;
-}
 
 static const char *const paths[] = {"w/a.csv", "w/b.txt", "w/x/a.csv", "w/x/y/a.csv", "w/x/y/b.txt", "w/xx/y/c.csv", "w/.h/a.csv"};
 
-/* As glob_paths takes them. */
 static void test_patterns(void **state) {
-    const char *const patterns[] = {"w/*.csv", "w/**/*.csv", "w/**", "w/x/*.csv", "w/*/*/*", "w/**/y/*", "w/x*/**/[ac].csv",
-                                    "w/**/**/a.*", "**/*.txt", "w/?/a.csv", "w/\\.h/*"};
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+    const struct {
+        const char *pattern;
+        unsigned taken; /* bit i: paths[i] */
+    } cases[] = {{"w/*.csv", 0x01},   {"w/**/*.csv", 0x2d},       {"w/**", 0x3f},        {"w/x/*.csv", 0x04}, {"w/*/*/*", 0x38},
+                 {"w/**/y/*", 0x38},  {"w/x*/**/[ac].csv", 0x2c}, {"w/**/**/a.*", 0x0d}, {"**/*.txt", 0x12},  {"w/?/a.csv", 0x04},
+                 {"w/\\.h/*", 0x40}, {"w/*", 0x03},              {"w/.*/a.csv", 0x40},  {"w/.h/*", 0x40}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         path_list found;
         size_t wrong;
         tw_error err;
-        if (glob_paths(&patterns[i], 1, &found, &wrong, &err) != TW_OK) fail_msg("%s: %s", patterns[i], err.message);
-        for (size_t k = 0; k < sizeof paths / sizeof *paths; k++) {
-            bool expected = false;
-            for (size_t n = 0; n < found.n; n++) expected |= !strcmp(found.paths[n], paths[k]);
-            if (takes(patterns[i], paths[k]) != expected) fail_msg("'%s' and '%s'", patterns[i], paths[k]);
-        }
+        if (glob_paths(&cases[i].pattern, 1, &found, &wrong, &err) != TW_OK) fail_msg("%s: %s", cases[i].pattern, err.message);
+        unsigned taken = 0;
+        for (size_t n = 0; n < found.n; n++)
+            for (size_t k = 0; k < sizeof paths / sizeof *paths; k++)
+                if (!strcmp(found.paths[n], paths[k])) taken |= 1u << k;
+        if (taken != cases[i].taken) fail_msg("'%s' takes %x", cases[i].pattern, taken);
         path_list_free(&found);
     }
 }
 
-static void test_folders_and_names(void **state) {
-    assert_true(takes("w", "w/a.csv"));
-    assert_true(takes("w/", "w/a.csv"));
-    assert_false(takes("w", "w/x/a.csv"));
-    assert_false(takes("w/*", "w/.a"));
-    assert_false(takes("w/.*", "w/.a"));
-    assert_false(takes("w/*", "w/a.tmp"));
-    assert_false(takes("w/*", "w/a.part"));
-    const char *const wrong[] = {"", "nothing", "nothing/*", "w/a.csv", "w/a.csv/*"};
-    for (size_t i = 0; i < 5; i++) {
-        path_pattern p;
+static void test_what_can_be_followed(void **state) {
+    const char *const cases[] = {"w", "w/", "w/x/*", "**", "", "nothing", "nothing/*", "w/a.csv", "w/a.csv/*"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        folder_watch *w = NULL;
+        size_t wrong;
         tw_error err;
-        if (path_pattern_read(wrong[i], &p, &err) != TW_ERR_JOB) fail_msg("'%s' was taken", wrong[i]);
+        tw_status status = folder_watch_new(&cases[i], 1, 0, &w, &wrong, &err);
+        if (status != (i < 4 ? TW_OK : TW_ERR_JOB)) fail_msg("'%s': %d", cases[i], status);
+        folder_watch_free(w);
     }
 }
 
@@ -120,7 +100,7 @@ static int leave_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_folders_and_names),
+        cmocka_unit_test(test_what_can_be_followed),
         cmocka_unit_test(test_map),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
