@@ -11,10 +11,13 @@
 #include "data/generate.h"
 #include "engine/checkpoint.h"
 #include "engine/poller.h"
+#include "io/block_reader.h"
 #include "io/connectors.h"
+#include "io/haste_control.h"
 
 #define SPLIT_BYTES ((size_t)1 << 20) /* chunks of fewer bytes are put together */
 #define SHOWN_MAX 200
+#define MESSAGE_BYTES_MAX (1 << 30)
 
 typedef struct generate_source {
     source source;
@@ -34,6 +37,9 @@ typedef struct generate_source {
     int timer;                /* -1: none */
     watch_id watch;
     struct generate_reader *cursor; /* kinds of bytes: where the chunk at hand is cut */
+    endpoint control_at;      /* messages: who asks for others meanwhile */
+    haste_control *control;
+    generate_options made;    /* what `generate` makes */
     char shown[SHOWN_MAX];    /* for explain */
     char *options;            /* kind and all of its options, as text */
 } generate_source;
@@ -264,8 +270,49 @@ static tw_status rows_due(generate_source *g, uint64_t *out, tw_error *err) {
     return wait_until(g, g->start_ns + (uint64_t)((double)(g->released - g->resumed) / g->rate * 1e9) + 1, err);
 }
 
+/* Kinds of bytes: the cursor moves behind `taken` rows of a chunk. */
+static tw_status seek(generate_source *g, uint64_t chunk, uint64_t taken, tw_error *err) {
+    generate_reader *r = g->cursor;
+    buffer_unref(r->bytes);
+    r->bytes = NULL;
+    r->taken = 0;
+    r->chunk = chunk;
+    r->chunk_end = generate_chunks(g->generate);
+    for (uint64_t skipped = 0; skipped < taken;) {
+        batch *b;
+        uint64_t left = taken - skipped;
+        TRY(next_slices(r, left < g->batch_rows ? (uint32_t)left : g->batch_rows, &b, err));
+        skipped += b->rows;
+        atomic_fetch_sub(&g->run->rows_in, b->rows);
+        batch_unref(b);
+    }
+    return TW_OK;
+}
+
+/* Other messages from here on, and another rate; their numbers go on. */
+static tw_status apply(generate_source *g, const haste_settings *s, tw_error *err) {
+    generate_options o = g->made;
+    if (s->has_bytes) TRY(generate_options_set_value(&o, "size", (generate_value){.integer = (int64_t)s->bytes}, err));
+    if (s->has_cpu) TRY(generate_options_set_value(&o, "cpu", (generate_value){.integer = s->cpu_ms * 1000}, err));
+    TRY(generate_options_endless(&o, err));
+    generate *made;
+    TRY(generate_create(&o, &made, err));
+    generate_free(g->generate); /* batches hold bytes, nobody else asks it: one opening at a time */
+    g->generate = made;
+    g->made = o;
+    if (s->has_period) g->rate = 1 / s->period_s;
+    g->start_ns = clock_ns();
+    g->resumed = g->released;
+    uint64_t first;
+    size_t in_chunk;
+    generate_chunk_range(made, 0, &first, &in_chunk);
+    return seek(g, g->released / in_chunk, g->released % in_chunk, err);
+}
+
 /* The rows that are due, as a split of their own. */
 static tw_status open_due(generate_source *g, generate_reader **out, tw_error *err) {
+    haste_settings asked;
+    if (g->control && haste_control_take(g->control, &asked)) TRY(apply(g, &asked, err));
     uint64_t n, rows = generate_rows_total(g->generate);
     if (g->released >= rows) return TW_END;
     TRY(rows_due(g, &n, err));
@@ -350,18 +397,11 @@ static tw_status start_clock(generate_source *g, tw_error *err) {
     TRY(poller_add(g->run->poller, g->timer, 0, timer_came, g, &g->watch, err));
     if (!g->in_bytes) return TW_OK;
     TRY(reader_new(g, 0, true, &g->cursor, err));
-    g->cursor->chunk_end = generate_chunks(g->generate);
-    g->cursor->chunk = g->cut_chunk;
-    for (uint64_t skipped = 0; skipped < g->cut_taken;) {
-        batch *b;
-        uint64_t left = g->cut_taken - skipped;
-        TRY(next_slices(g->cursor, left < g->batch_rows ? (uint32_t)left : g->batch_rows, &b, err));
-        skipped += b->rows;
-        batch_unref(b);
-    }
-    atomic_store(&g->run->rows_in, 0);
+    TRY(seek(g, g->cut_chunk, g->cut_taken, err));
     atomic_store(&g->run->bytes_in, 0);
-    return TW_OK;
+    if (!g->control_at.text) return TW_OK;
+    size_t most = record_bytes_max(g->run->memory);
+    return haste_control_start(&g->control_at, g->run, most < MESSAGE_BYTES_MAX ? most : MESSAGE_BYTES_MAX, &g->control, err);
 }
 
 static tw_status generate_start(source *self, run_context *run, uint64_t *n_splits, tw_error *err) {
@@ -394,6 +434,8 @@ static void generate_describe(const source *self, char *out, size_t capacity) {
 
 static void generate_source_free(source *self) {
     generate_source *g = of(self);
+    haste_control_free(g->control);
+    endpoint_free(&g->control_at);
     if (g->run) poller_remove(g->run->poller, g->watch);
     if (g->timer >= 0) close(g->timer);
     if (g->cursor) generate_reader_free(&g->cursor->reader);
@@ -428,6 +470,8 @@ static const option generate_option_table[] = {
      .help = "how many rows; text is sized by bytes, graph by scale"},
     {"rate", OPTION_RATE, .default_note = "as fast as possible",
      .help = "how many rows come in a time; without rows or bytes they never end"},
+    {"control", OPTION_STRING,
+     .help = "messages that never end: HOST:PORT for HASTE's POSTs of cpu_pause_ms, message_bytes, period_sec"},
     ENDLESS_OPTIONS,
     {"seed", OPTION_INT, .max = INT64_MAX, .default_note = "0", .help = "another seed gives other data"},
     {"bytes", OPTION_SIZE, .max = GENERATE_BYTES_MAX, .default_note = "100MB", .help = "text: its size"},
@@ -441,7 +485,7 @@ static const option generate_option_table[] = {
      .help = "linear: standard deviation of what is added to y"},
     {"scale", OPTION_INT, .min = 1, .max = 40, .default_note = "16", .help = "graph: 2^scale vertices"},
     {"edge_factor", OPTION_INT, .min = 1, .max = 1024, .default_note = "16", .help = "graph: edges for each vertex"},
-    {"size", OPTION_SIZE, .min = 37, .max = INT64_C(1) << 30, .default_note = "200", .help = "messages: bytes of each"},
+    {"size", OPTION_SIZE, .min = 37, .max = MESSAGE_BYTES_MAX, .default_note = "200", .help = "messages: bytes of each"},
     {"cpu", OPTION_DURATION, .max = INT64_C(999999000), .default_note = "20ms",
      .help = "messages: the CPU time that their header asks for, in whole milliseconds"},
     {"keys", OPTION_INT, .min = 1, .max = INT64_MAX, .default_note = "1000", .help = "events: how many distinct keys"},
@@ -462,7 +506,7 @@ static bool kind_has(const generate_kind *k, const char *name) {
 static tw_status read_options(error_list *errors, const args *a, generate_options *o) {
     for (size_t i = 0; i < COUNT_OF(generate_option_table); i++) {
         const option *given = &generate_option_table[i];
-        static const char *const mine[] = {"kind", "rate", ENDLESS_OPTION_NAMES};
+        static const char *const mine[] = {"kind", "rate", "control", ENDLESS_OPTION_NAMES};
         bool own = false;
         for (size_t k = 0; k < COUNT_OF(mine); k++) own |= strcmp(given->name, mine[k]) == 0;
         if (own || !args_given(a, given->name)) continue;
@@ -521,6 +565,18 @@ static char *print_options(const generate_options *o) {
     return text_take(&t);
 }
 
+static tw_status read_control(generate_source *g, error_list *errors, const args *a, tw_error *err) {
+    tw_error wrong = {0};
+    if (!args_given(a, "control")) return TW_OK;
+    if (!g->source.endless || strcmp(g->made.kind->name, "messages") != 0)
+        return args_error(a, "control", errors, "is for messages with a rate, without rows");
+    g->source.replays = false; /* what was asked for is not remembered */
+    tw_status status = endpoint_of_tcp(args_string(a, "control"), &g->control_at, &wrong);
+    if (status == TW_ERR_JOB) return args_error(a, "control", errors, "%s", wrong.message);
+    if (status != TW_OK && err) *err = wrong;
+    return status;
+}
+
 static tw_status make_source(generate_source *g, error_list *errors, const args *a, tw_error *err) {
     generate_options o;
     TRY(generate_options_default(kind_names[args_enum(a, "kind")], &o, err));
@@ -535,6 +591,8 @@ static tw_status make_source(generate_source *g, error_list *errors, const args 
     if (status == TW_OK) status = generate_create(&o, &g->generate, &wrong);
     if (status == TW_ERR_JOB) return args_error(a, "kind", errors, "%s", wrong.message);
     if (status != TW_OK) return error_set(err, status, "%s", wrong.message);
+    g->made = o;
+    TRY(read_control(g, errors, a, err));
     uint64_t rows = generate_rows_total(g->generate);
     if (g->source.endless)
         snprintf(g->shown, sizeof g->shown, "%s, %.6g rows a second", o.kind->name, g->rate);

@@ -1,11 +1,13 @@
 #include "io/harmonicio.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "data/utf8.h"
+#include "io/dict_text.h"
 
 #define BODY_MAX ((size_t)1 << 20) /* of a request: the status of a worker with its containers */
 
@@ -238,101 +240,42 @@ size_t master_answer_status(const char *host, char *out, size_t capacity) {
 
 /* ---- Python dicts ---- */
 
-typedef struct cursor {
-    const char *at, *end;
-} cursor;
-
-static void skip_blanks(cursor *c) {
-    while (c->at < c->end && (*c->at == ' ' || *c->at == '\t' || *c->at == '\r' || *c->at == '\n')) c->at++;
-}
-
-static bool take_byte(cursor *c, char byte) {
-    skip_blanks(c);
-    if (c->at == c->end || *c->at != byte) return false;
-    c->at++;
-    return true;
-}
-
-/* A text in either quotes, its escapes left as they are. */
-static bool read_text(cursor *c, const char **text, size_t *n) {
-    skip_blanks(c);
-    if (c->at == c->end || (*c->at != '\'' && *c->at != '"')) return false;
-    char quote = *c->at++;
-    *text = c->at;
-    while (c->at < c->end && *c->at != quote) c->at += *c->at == '\\' && c->end - c->at > 1 ? 2 : 1;
-    if (c->at >= c->end) return false;
-    *n = (size_t)(c->at++ - *text);
-    return true;
-}
-
-/* Whatever stands before the next ',' or the end of the dict. */
-static bool skip_value(cursor *c) {
-    unsigned depth = 0;
-    const char *text;
-    size_t n;
-    for (;;) {
-        skip_blanks(c);
-        if (c->at == c->end) return false;
-        char byte = *c->at;
-        if (byte == '\'' || byte == '"') {
-            if (!read_text(c, &text, &n)) return false;
-            continue;
-        }
-        if (!depth && (byte == ',' || byte == '}')) return true;
-        if (byte == '[' || byte == '{' || byte == '(') depth++;
-        if (byte == ']' || byte == '}' || byte == ')') {
-            if (!depth) return false;
-            depth--;
-        }
-        c->at++;
+static bool read_number(const dict_entry *d, unsigned long most, unsigned long *out) {
+    *out = 0;
+    for (size_t i = 0; i < d->value_bytes; i++) {
+        if (d->text || d->value[i] < '0' || d->value[i] > '9') return false;
+        *out = *out * 10 + (unsigned long)(d->value[i] - '0');
+        if (*out > most) return false;
     }
+    return true;
 }
-
-static bool read_number(cursor *c, unsigned long *out) {
-    skip_blanks(c);
-    const char *begin = c->at;
-    for (*out = 0; c->at < c->end && *c->at >= '0' && *c->at <= '9' && c->at - begin < 9; c->at++)
-        *out = *out * 10 + (unsigned long)(*c->at - '0');
-    return c->at > begin;
-}
-
-static bool key_is(const char *key, size_t n, const char *wanted) { return n == strlen(wanted) && memcmp(key, wanted, n) == 0; }
 
 bool harmonicio_place_read(const char *text, size_t size, harmonicio_place *out) {
-    cursor c = {text, text + size};
+    dict_text d = dict_text_of(text, size);
+    dict_entry e;
+    dict_status status;
     unsigned long port = 0, role = 0;
     memset(out, 0, sizeof *out);
-    if (!take_byte(&c, '{')) return false;
-    do {
-        const char *key, *value;
-        size_t n, bytes;
-        bool ok = read_text(&c, &key, &n) && take_byte(&c, ':');
-        if (ok && key_is(key, n, "node_addr")) {
-            ok = read_text(&c, &value, &bytes) && bytes && bytes <= HARMONICIO_HOST_MAX && !memchr(value, 0, bytes);
-            if (ok) memcpy(out->host, value, bytes), out->host[bytes] = 0;
-        } else if (ok && key_is(key, n, "node_port")) {
-            ok = read_number(&c, &port) && port > 0 && port < 65536;
-        } else if (ok && key_is(key, n, "node_role")) {
-            ok = read_number(&c, &role);
+    while ((status = dict_text_next(&d, &e)) == DICT_ENTRY) {
+        if (dict_key_is(&e, "node_addr")) {
+            if (!e.text || e.value_bytes > HARMONICIO_HOST_MAX || memchr(e.value, 0, e.value_bytes)) return false;
+            memcpy(out->host, e.value, e.value_bytes);
+            out->host[e.value_bytes] = 0;
         }
-        if (!ok || !skip_value(&c)) return false;
-    } while (take_byte(&c, ','));
+        if (dict_key_is(&e, "node_port") && !read_number(&e, 65535, &port)) return false;
+        if (dict_key_is(&e, "node_role") && !read_number(&e, 99, &role)) return false;
+    }
     out->port = (unsigned)port;
     out->role = (harmonicio_role)role;
-    return take_byte(&c, '}') && out->host[0] && port && (role == ROLE_WORKER || role == ROLE_QUEUE);
+    return status == DICT_END && out->host[0] && port && (role == ROLE_WORKER || role == ROLE_QUEUE);
 }
 
 unsigned long harmonicio_length_read(const char *text, size_t size, const char *name) {
-    cursor c = {text, text + size};
-    if (!take_byte(&c, '{')) return 0;
-    do {
-        const char *key;
-        size_t n;
-        unsigned long length;
-        if (!read_text(&c, &key, &n) || !take_byte(&c, ':')) return 0;
-        if (key_is(key, n, name)) return read_number(&c, &length) ? length : 0;
-        if (!skip_value(&c)) return 0;
-    } while (take_byte(&c, ','));
+    dict_text d = dict_text_of(text, size);
+    dict_entry e;
+    unsigned long length;
+    while (dict_text_next(&d, &e) == DICT_ENTRY)
+        if (dict_key_is(&e, name)) return read_number(&e, ULONG_MAX / 20, &length) ? length : 0;
     return 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/run_internal.h"
 #include "io/harmonicio_source.h"
+#include "io/haste_control.h"
 
 enum { BYTES_MAX = 16384, MESSAGE_MAX = 4096, CALLS_MAX = 200000 };
 
@@ -73,6 +74,9 @@ static void read_texts(const uint8_t *data, size_t size) {
     harmonicio_place p;
     if (harmonicio_place_read((const char *)data, size, &p) && (!p.host[0] || !p.port || p.port > 65535)) abort();
     (void)harmonicio_length_read((const char *)data, size, "haste/bench");
+    haste_settings s;
+    if (!haste_settings_read((const char *)data, size, 1000, &s) && ((s.has_bytes && (s.bytes < 37 || s.bytes > 1000)) || s.cpu_ms > 999999))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

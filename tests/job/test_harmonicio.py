@@ -521,6 +521,59 @@ def test_a_job_sends_to_a_job(thalweg):
     assert rows(thalweg) == sorted((NAME, m) for m in messages) and summary["bad_records"] == 0
 
 
+# ---- HASTE ----
+
+@pytest.mark.sanitized
+@pytest.mark.threaded
+def test_hastes_streaming_source(thalweg):
+    """Messages over TCP to whoever connects, controlled by POSTs."""
+    control, port = free_port(), free_port()
+    job = {"source": {"generate": {"kind": "messages", "rate": "500/s", "size": 200, "ordered": "all", "control": str(control)}}, "steps": [],
+           "sink": {"tcp": {"listen": str(port), "format": "lines"}}, "run": {"parallelism": 2}}
+
+    def post(body, path="/"):
+        return ask(control, "POST", path, body.encode())
+
+    with Live(thalweg, job) as live:
+        s = connect(port)
+        lines = s.makefile("rb")
+
+        def first_of(size):
+            return next(line for line in iter(lines.readline, b"") if len(line) == size)
+        assert lines.readline()[:9] == b"C000020-F"
+        assert ask(control, "GET", "/") == (200, b"")
+        assert post('{"message_bytes": 500}') == (200, b"{'result':'new config applied.'}")
+        assert first_of(501)[:9] == b"C000020-F"
+        assert post('{"cpu_pause_ms": 7, "period_sec": 0.001}', "/any")[0] == 200
+        while first_of(501)[:9] != b"C000007-F":
+            pass
+        for wrong in ("", "[]", '{"message_bytes": 20}', '{"message_bytes": 1e12}', '{"cpu_pause_ms": "x"}', '{"period_sec": 0}'):
+            assert post(wrong)[0] == 400, wrong
+        assert post("x" * 5000)[0] == 413
+        assert ask(control, "DELETE", "/")[0] == 405
+        line = lines.readline()
+        assert len(line) == 501 and line[:9] == b"C000007-F"
+        post('{"message_bytes": 100000, "period_sec": 0.005}')
+        numbers = [int(line[9:].split(b"_")[1][:8]) for line in (lines.readline() for _ in range(100))]
+        assert numbers == list(range(numbers[0], numbers[0] + 100)), "their numbers go on"
+        first_of(100_001)
+        rest = connect(port)  # somebody takes what is left
+        threading.Thread(target=receive_all, args=(rest,), daemon=True).start()
+        lines.close()
+        s.close()
+        live.stop()
+
+
+@pytest.mark.parametrize("options,wrong", [
+    ({"kind": "messages", "control": "1"}, "messages with a rate"),
+    ({"kind": "events", "rate": "1/s", "control": "1"}, "messages with a rate"),
+    ({"kind": "messages", "rate": "1/s", "control": "x"}, "port from 1 to 65535"),
+])
+def test_wrong_control(thalweg, options, wrong):
+    result = thalweg.run({"source": {"generate": options}, "steps": [], "sink": {"discard": {}}})
+    assert result.exit == 2 and wrong in result.stderr, result
+
+
 # ---- options ----
 
 @pytest.mark.parametrize("source,wrong", [

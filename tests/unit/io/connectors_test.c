@@ -34,7 +34,8 @@ static void generate_knows_all_kinds(void **state) {
     assert_null(kind->values[n]);
     for (size_t i = 0; i < d->n_options; i++) {
         const char *name = d->options[i].name;
-        bool found = strcmp(name, "kind") == 0 || strcmp(name, "rate") == 0 || strcmp(name, "ordered") == 0 || strcmp(name, "overflow") == 0;
+        bool found = strcmp(name, "kind") == 0 || strcmp(name, "rate") == 0 || strcmp(name, "ordered") == 0 || strcmp(name, "overflow") == 0 ||
+                     strcmp(name, "control") == 0;
         for (size_t k = 0; k < n; k++)
             for (size_t o = 0; o < kinds[k].option_count; o++) found |= strcmp(name, kinds[k].options[o].name) == 0;
         if (!found) fail_msg("no kind takes '%s'", name);

@@ -10,6 +10,7 @@
 #include "unit/holds.h"
 #include "io/harmonicio.h"
 #include "io/harmonicio_expected.h"
+#include "io/haste_control.h"
 
 static void expect_md5(const void *data, size_t n, const char *hex) {
     uint8_t digest[MD5_BYTES];
@@ -128,6 +129,7 @@ static void places_are_read(void **state) {
     assert_int_equal(harmonicio_length_read(lengths, strlen(lengths), "b/c:d"), 12);
     assert_int_equal(harmonicio_length_read(lengths, strlen(lengths), "b"), 0);
     assert_int_equal(harmonicio_length_read(lengths, 5, "a"), 0);
+    assert_int_equal(harmonicio_length_read("{'a': '3'}", 10, "a"), 0);
 }
 
 static void headers_are_read(void **state) {
@@ -137,6 +139,24 @@ static void headers_are_read(void **state) {
     static const char *const wrong[] = {"", "00", "003", "003ab", "abcname", "000x", "-01a", " 1a", "001\xff"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         if (!harmonicio_header_read((const uint8_t *)wrong[i], strlen(wrong[i]), &n)) fail_msg("'%s'", wrong[i]);
+}
+
+static void haste_settings_are_read(void **state) {
+    haste_settings s;
+#define READ(text) haste_settings_read(text, strlen(text), 1000, &s)
+    assert_null(READ("{ \"cpu_pause_ms\": 100,\n\"message_bytes\" :20.5e1 , \"other\": [{\"a\": \"}\"}, 1], \"period_sec\":0.2}"));
+    assert_true(s.has_cpu && s.has_bytes && s.has_period);
+    assert_int_equal(s.cpu_ms, 100);
+    assert_int_equal(s.bytes, 205);
+    assert_true(s.period_s == 0.2);
+    assert_null(READ("{}"));
+    assert_false(s.has_cpu || s.has_bytes || s.has_period);
+    static const char *const wrong[] = {"", "[]", "{} x", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"message_bytes\": 36}", "{\"message_bytes\": 1001}",
+        "{\"message_bytes\": nan}", "{\"message_bytes\": \"100\"}", "{\"cpu_pause_ms\": -1}", "{\"cpu_pause_ms\": 1000000}",
+        "{\"period_sec\": 0}", "{\"period_sec\": inf}", "{\"period_sec\": 1", "{\"period_sec\": ]}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (!READ(wrong[i])) fail_msg("%s", wrong[i]);
+#undef READ
 }
 
 static bool take(expected *e, const char *digest, const char *name) {
@@ -190,6 +210,7 @@ int main(void) {
         cmocka_unit_test(lengths_have_bounds),
         cmocka_unit_test(places_are_read),
         cmocka_unit_test(headers_are_read),
+        cmocka_unit_test(haste_settings_are_read),
         cmocka_unit_test(what_is_announced_comes_once),
         cmocka_unit_test(announcing_has_a_bound),
     };
