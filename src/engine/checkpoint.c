@@ -208,13 +208,14 @@ tw_status part_put_rows(saved_part *p, int64_t tag, const row_layout *l, const r
     return TW_OK;
 }
 
+/* Any bytes: those beyond ASCII stand there as the characters of these numbers. */
 static void print_string(struct text *t, const char *s) {
     text_append_char(t, '"');
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
         if (c == '"' || c == '\\') text_printf(t, "\\%c", c);
         else if (c == '$' && s[1] == '{') text_append_string(t, "$$"); /* else it were a variable */
-        else if (c < 0x20) text_printf(t, "\\u%04x", c);
+        else if (c < 0x20 || c >= 0x7f) text_printf(t, "\\u%04x", c);
         else text_append_char(t, (char)c);
     }
     text_append_char(t, '"');
@@ -360,6 +361,17 @@ static bool checksum_holds(const struct text *t) {
     return memcmp(t->bytes + t->length - CHECKSUM_LINE, line, CHECKSUM_LINE) == 0;
 }
 
+/* What print_string made of bytes, in place. */
+static void to_bytes(char *text) {
+    char *to = text;
+    for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
+        bool two = (*s & 0xfc) == 0xc0 && s[1]; /* below 0x100 */
+        *to++ = (char)(two ? (*s & 3) << 6 | (s[1] & 0x3f) : *s);
+        s += two;
+    }
+    *to = 0;
+}
+
 static bool number_of(const node *n, int64_t *out) {
     char *end;
     if (!n || n->kind != NODE_SCALAR || !n->text[0]) return false;
@@ -389,10 +401,14 @@ static tw_status read_part(checkpoint *c, const node *n, const char *path, tw_er
     if (!id || !shape || !values) return torn(path, err);
     saved_part *p;
     TRY(checkpoint_add(c, id, shape, &p, err));
+    to_bytes(p->id);
+    to_bytes(p->shape);
     for (uint32_t i = 0; values->kind == NODE_MAP && i < values->n; i++) {
         const char *value = text_of(values->entries[i].value);
         if (!value) return torn(path, err);
         TRY(part_put(p, values->entries[i].key, value, err));
+        to_bytes(p->values[p->n_values - 1].key);
+        to_bytes(p->values[p->n_values - 1].value);
     }
     return read_frames(p, node_get(n, "frames"), path, err);
 }
@@ -409,6 +425,7 @@ static tw_status read_manifest(checkpoint *c, const node *root, const char *path
     c->job = strdup(job);
     c->bytes = (uint64_t)bytes;
     if (!c->job) return no_memory(err);
+    to_bytes(c->job);
     for (uint32_t i = 0; parts->kind == NODE_LIST && i < parts->n; i++) TRY(read_part(c, parts->items[i], path, err));
     return TW_OK;
 }

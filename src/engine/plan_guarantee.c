@@ -22,8 +22,10 @@ static bool can_transact(const plan *p) {
     return n == 1;
 }
 
-/* The first sink that may write a row twice. */
+/* The first source that each run reads again from its start, or sink that may write a row twice. */
 static const char *who_repeats(const plan *p, bool with_transactions) {
+    for (uint32_t i = 0; i < p->n_pipelines; i++)
+        if (!p->pipelines[i]->endless && p->pipelines[i]->sink->endless) return p->pipelines[i]->source->name;
     for (uint32_t i = 0; i < p->n_sinks; i++) {
         const sink *k = p->sinks[i];
         if (!k->endless || !k->class->commit || k->publishes) continue;

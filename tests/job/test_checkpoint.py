@@ -217,6 +217,17 @@ def test_a_torn_checkpoint_is_refused(thalweg, damage):
     assert "damaged" in result.stderr and newest.stem in result.stderr
 
 
+def test_a_table_that_each_run_reads_again_is_told(thalweg):
+    thalweg.write("table.csv", "ts,key,value\n2024-01-01T00:00:00Z,99,0.5\n")
+    flow = {"flows": {"table": {"source": {"file": {"path": "table.csv", "columns": {"ts": "timestamp", "key": "int64", "value": "float64"}}}},
+                      "main": {**job(), "steps": [{"union": {"with": ["table"]}}]}}}
+    flow["run"] = flow["flows"]["main"].pop("run")
+    thalweg.write("job.yaml", json.dumps(flow))
+    assert "each row takes effect at least once (because of file)" in thalweg.command("explain", "job.yaml").stdout
+    told = thalweg.command("check", "job.yaml", "--set", "run.guarantee=exactly_once")
+    assert told.exit == 2 and "can hold at_least_once, not exactly_once: because of file" in told.stderr
+
+
 def test_one_run_at_a_time_fills_a_folder(thalweg):
     process = start(thalweg, job())
     wait_for_rows(thalweg, process)

@@ -64,7 +64,7 @@ static row_block *rows(memory *m, const row_layout *l, int64_t first, uint32_t n
     return b;
 }
 
-static const char odd_text[] = "${HOME} $${x} \"quoted\"\\\n\ttab # comment: é";
+static const char odd_text[] = "${HOME} $${x} \"quoted\"\\\n\ttab # comment: é \x7f \xc2\x85 \xe2\x80\xa8 \xff\xfe";
 
 static void write_one(uint64_t number) {
     memory *m;
