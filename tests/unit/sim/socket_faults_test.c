@@ -180,6 +180,7 @@ static pid_t start_child(const seed_plan *p, const char *text) {
     alarm(SECONDS_MAX);
     faults.calls = &shared->calls;
     faults.seed = seed_state;
+    faults.shortens = pick(2);
     faults.nets = pick(4) ? pick(160) : 0;
     faults.resets = p->losses ? 20 + pick(p->wire == HTTP ? 200 : 1500) : 0;
     faults.clocks = pick(2) ? 1 + pick(64) : 0;
