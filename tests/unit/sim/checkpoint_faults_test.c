@@ -31,6 +31,7 @@ static char folder[64];
 typedef struct job_kind {
     const char *steps;
     bool repeats; /* rows may come twice */
+    bool late;    /* some are, and are kept */
 } job_kind;
 
 static const job_kind kinds[] = {
@@ -39,6 +40,8 @@ static const job_kind kinds[] = {
     {"[{window: {time: ts, tumbling: 50ms, lateness: 41ms}}, {group: {by: [k], aggregate: {n: count, s: 'sum(v)'}}}]", false},
     {"[{window: {time: ts, sliding: {size: 60ms, every: 20ms}, lateness: 41ms}}, {group: {by: [k], aggregate: {d: "
      "'count_distinct(v)', s: 'sum(v)', n: count}}}]", false},
+    {"[{window: {time: ts, tumbling: 20ms, lateness: 5ms, late: {dead_letter: late.json}}}, {group: {by: [k], aggregate: {n: count, "
+     "s: 'sum(v)'}}}]", false, true},
     {"[{window: {time: ts, session: {gap: 8ms}, lateness: 41ms}}, {group: {by: [k], aggregate: {n: count, s: 'sum(v)', d: "
      "'count_distinct(v)'}}}]", false},
     {"[{window: {time: ts, tumbling: 70ms, lateness: 41ms}}, {distinct: [k]}, {select: [k, window_start]}]", false},
@@ -173,7 +176,8 @@ static void append_file(struct text *t, int at, const char *name) {
     close(fd);
 }
 
-static lines visible(void) {
+/* Late rows too, if wanted: what is in their file is for sure only once a run has ended. */
+static lines visible(bool late) {
     struct text t = {0};
     lines l = {0};
     char path[96];
@@ -182,6 +186,7 @@ static lines visible(void) {
     for (struct dirent *e; d && (e = readdir(d));)
         if (e->d_name[0] != '.') append_file(&t, dirfd(d), e->d_name);
     if (d) closedir(d);
+    if (late && access("late.json", F_OK) == 0) append_file(&t, AT_FDCWD, "late.json");
     text_append(&t, world->rows, world->states[atomic_load(&world->committed)].bytes);
     size_t length = t.length;
     l.bytes = text_take(&t);
@@ -233,7 +238,7 @@ static const char *fault_of_seed(const plan_of_seed *p, const lines *expected) {
         long at = last ? 0 : 1 + pick(calls ? (uint32_t)calls : 200);
         bool refuses = pick(3) == 0;
         faults.power = pick(2);
-        faults.shortens = pick(2);
+        faults.shortens = pick(2) && !p->kind->late;
         faults.clocks = pick(2) ? 1 + pick(64) : 0;
         faults.refuse_on = pick(2);
         int ended = in_child(p, refuses ? 0 : at, refuses ? at : 0);
@@ -241,7 +246,7 @@ static const char *fault_of_seed(const plan_of_seed *p, const lines *expected) {
         if (ended != 0 && ended != DIED && ended != 1) return "a child crashed or hung";
         if (ended == 1 && (last || !refuses)) return "a run failed without a reason";
         if (ended == DIED && last) return "a child died by itself";
-        lines found = visible();
+        lines found = visible(p->kind->late && last);
         bool right = is_within(&found, expected, last && ended == 0);
         lines_free(&found);
         if (!right) return last ? "the output is another" : "what is visible is wrong";
@@ -255,6 +260,7 @@ static bool try_seed(uint64_t seed) {
     plan_of_seed p = {.kind = &kinds[pick(COUNT_OF(kinds))], .ordered = pick(2), .logs = pick(3) == 0};
     p.logs &= p.ordered; /* else rows overtake each other in it, and are late for windows */
     uint32_t where = pick(3);
+    if (p.kind->late) where %= 2; /* one flow has the file */
     p.ledger = where != 0;
     p.files = where != 1;
     p.n = 100 + pick(900);
@@ -262,10 +268,12 @@ static bool try_seed(uint64_t seed) {
     p.batch_rows = pick(2) ? 1 + pick(20) : 0;
     p.every_us = 200 + pick(2000);
     start_anew();
-    make_stream(&p, false);
+    uint64_t stream_seed = seed_state;
+    make_stream(&p, p.kind->late);
     const char *wrong = in_child(&p, 0, 0) == 0 ? NULL : "the run without faults failed";
-    lines expected = visible();
+    lines expected = visible(p.kind->late);
     start_anew();
+    if (p.kind->late) seed_state = stream_seed; /* the same rows are late */
     make_stream(&p, true);
     p.faulty = true;
     if (!wrong) wrong = fault_of_seed(&p, &expected);
@@ -290,7 +298,7 @@ static void test_seeds(void **state) {
 
 int main(void) {
     snprintf(folder, sizeof folder, "%s/thalweg-faults-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    HOLDS(mkdtemp(folder));
+    HOLDS(mkdtemp(folder) && chdir(folder) == 0);
     world = mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     HOLDS(world != MAP_FAILED);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_seeds)};
