@@ -17,7 +17,7 @@
 
 #include "base/clock.h"
 
-#define OPEN_SECONDS 60   /* that an engine may take to be ready */
+#define OPEN_SECONDS 120  /* that an engine may take to be ready */
 #define CLEAN_SECONDS 8    /* and the generator, to clean up */
 #define LOOK_MS 50
 #define WARMUP_SHARE 0.1  /* of the rate that is tried first */

@@ -6,7 +6,7 @@
 #define RETREAT 0.5
 #define FAR_RETREAT 0.01
 #define DELIVERED_SHARE 0.9 /* an engine that is pressed may deliver more than it sustains */
-#define DECADES_DOWN 1e-4 /* how far below the first rate it looks */
+#define DECADES_DOWN 1e-8 /* how far below the first rate it looks */
 
 search search_from(double rate, double precision) {
     return (search){.precision = precision, .rate = rate, .least = rate * DECADES_DOWN};
