@@ -85,8 +85,26 @@ static tw_status measure_rows(appending *a, tw_error *err) {
 
 /* ---- writing ---- */
 
+/* Rows without a heap. `stride` is a constant at each call. */
+static inline __attribute__((always_inline)) void write_plain(const appending *a, const uint32_t *order, uint32_t n,
+                                                              uint8_t *const *to, size_t stride) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + 4 < n) __builtin_prefetch(a->rows[order[i + 4]]);
+        memcpy(to[i], a->rows[order[i]], stride);
+    }
+}
+
 static void write_encoded(const appending *a, const uint32_t *order, uint32_t n, uint8_t *const *to,
                           uint8_t **heaps) {
+    if (!a->x->l->has_heap) {
+        switch (a->x->l->stride) {
+        case 24: write_plain(a, order, n, to, 24); return;
+        case 32: write_plain(a, order, n, to, 32); return;
+        case 40: write_plain(a, order, n, to, 40); return;
+        case 48: write_plain(a, order, n, to, 48); return;
+        default: write_plain(a, order, n, to, a->x->l->stride); return;
+        }
+    }
     for (uint32_t i = 0; i < n; i++) {
         if (i + 4 < n) __builtin_prefetch(a->rows[order[i + 4]]);
         rows_copy(a->x->l, a->rows[order[i]], to[i], &heaps[i]);

@@ -71,7 +71,8 @@ typedef struct group_find {
     const uint64_t *hashes;     /* n, up to GROUP_STEP */
     uint32_t n;
     uint32_t count_offset;      /* not 0: where in a group a count of its rows is kept */
-    uint8_t **groups;           /* out: n */
+    bool whole;                 /* KEY_ENCODED: the rows are groups, of the table's layout: the first of its key becomes the group */
+    uint8_t **groups;           /* out: n; NULL: of a row that became one */
 } group_find;
 
 /* The group of row i, looked for without haste and made if there is none; room for a row was reserved. NULL:
@@ -87,10 +88,15 @@ static inline const uint8_t *find_key(const group_find *f, key_form form, uint32
 }
 
 /* A new group, for which room was reserved, in no bucket yet; NULL when there is no room for a long key. */
-static inline __attribute__((always_inline)) uint8_t *new_group(group_table *t, key_form form, const uint8_t *key, uint64_t hash) {
+static inline __attribute__((always_inline)) uint8_t *new_group(group_table *t, const group_find *f, key_form form, const uint8_t *key,
+                                                                uint64_t hash) {
     const row_layout *l = t->shape->layout;
     uint8_t *row = arena_rows_new(&t->rows);
     memcpy(row, &hash, 8);
+    if (form == KEY_ENCODED && f->whole) {
+        for (uint32_t at = 8; at < l->stride; at += 8) memcpy(row + at, key - 8 + at, 8);
+        return row;
+    }
     if (form != KEY_ENCODED) {
         uint32_t words = form == KEY_VIEW ? 2 : 1;
         memcpy(row + 8, key, 8 * words);
@@ -165,9 +171,11 @@ static inline __attribute__((always_inline)) uint32_t settle_rows(group_table *t
             bucket *b = &buckets[hashes[i] & mask];
             uint16_t tag = tag_of(hashes[i]);
             bool is_new = !bucket_match(b, tag) && !bucket_is_full(b);
-            row = is_new ? new_group(t, form, mine, hashes[i]) : group_table_find_or_make(t, f, first + i);
+            uint64_t before = t->rows.n;
+            row = is_new ? new_group(t, f, form, mine, hashes[i]) : group_table_find_or_make(t, f, first + i);
             if (!row) return i;
             if (is_new) bucket_put(b, tag, row);
+            if (form == KEY_ENCODED && f->whole && t->rows.n != before) row = NULL;
         }
         groups[i] = row;
         if (count_offset) ++*(uint64_t *)(void *)(row + count_offset);
@@ -178,7 +186,7 @@ static inline __attribute__((always_inline)) uint32_t settle_rows(group_table *t
 /* A group for each row, and none of them looked for. Returns how many there was room for. */
 static inline __attribute__((always_inline)) uint32_t make_groups(group_table *t, const group_find *f, key_form form) {
     for (uint32_t i = 0; i < f->n; i++) {
-        uint8_t *row = new_group(t, form, find_key(f, form, i), f->hashes[i]);
+        uint8_t *row = new_group(t, f, form, find_key(f, form, i), f->hashes[i]);
         if (!row) return i;
         f->groups[i] = row;
         if (f->count_offset) ++*(uint64_t *)(void *)(row + f->count_offset);

@@ -128,7 +128,7 @@ uint8_t *group_table_find_or_make(group_table *t, const group_find *f, uint32_t 
             if (same_key(t, f, row, key)) return row;
         }
         if (bucket_is_full(b)) continue;
-        uint8_t *row = new_group(t, f->form, key, hash);
+        uint8_t *row = new_group(t, f, f->form, key, hash);
         if (row) bucket_put(b, tag, row);
         return row;
     }
@@ -266,6 +266,7 @@ static tw_status merge_states(group_table *t, const uint8_t *const *rows, uint8_
     for (; p->aggregate < t->shape->n_aggregates; p->aggregate++, p->row = 0) {
         const aggregate *a = &t->shape->aggregates[p->aggregate];
         for (; p->row < p->step; p->row++) {
+            if (!groups[p->row]) continue;
             tw_status status = a->merge(a, groups[p->row], rows[p->row], &t->rows, err);
             if (status != TW_OK) return status == TW_ERR_MEMORY ? TW_END : status;
         }
@@ -278,10 +279,12 @@ tw_status group_table_merge(group_table *t, const uint8_t *rows, uint32_t n, gro
     const uint8_t *some[GROUP_STEP];
     uint64_t hashes[GROUP_STEP];
     t->rows.err = err;
-    size_t stride = t->shape->layout->stride;
+    const row_layout *l = t->shape->layout;
+    size_t stride = l->stride;
+    bool whole = t->shape->n_keys && !l->has_heap; /* then merging can't be refused half-way */
     while (p->rows < n) {
         uint32_t left = n - p->rows;
-        group_find f = {.form = KEY_ENCODED, .rows = some, .hashes = hashes, .groups = groups,
+        group_find f = {.form = KEY_ENCODED, .rows = some, .whole = whole, .hashes = hashes, .groups = groups,
                         .n = p->step ? p->step : left < GROUP_STEP ? left : GROUP_STEP};
         for (uint32_t i = 0; i < f.n; i++) {
             some[i] = rows + (p->rows + i) * stride;
