@@ -95,6 +95,9 @@ typedef struct tw_summary {
     uint64_t peak_rss_bytes; /* of this process so far */
     uint64_t rows_in, rows_out, bytes_in, bytes_out;
     uint64_t bad_records, late_records, spilled_bytes;
+    double latency_goal_seconds; /* run.latency; 0: none, and no times */
+    uint64_t latency_rows;       /* that were measured, from their arrival until a sink took them: not what states gave */
+    double latency_p50_seconds, latency_p99_seconds; /* of those */
     uint64_t warnings; /* what went wrong and was survived: as told by tw_job_set_log */
     const char *bottleneck; /* "cpu", "disk_read", ..., or a step's name */
     double bottleneck_utilization;  /* 0..1 */

@@ -129,6 +129,7 @@ static void choose_options(tw_job *j) {
         .dead_letter = r->dead_letter,
         .checkpoint_folder = r->checkpoint_folder,
         .checkpoint_every_us = r->checkpoint_every_us,
+        .latency_ns = r->latency_us * 1000,
         .log = log,
         .log_context = log_context,
     };

@@ -81,6 +81,10 @@ tw_status summary_make(summary *s, const plan *p, const run_figures *f, tw_statu
         .late_records = f->late_records,
         .spilled_bytes = f->spilled_bytes,
         .warnings = f->warnings,
+        .latency_goal_seconds = f->latency_goal,
+        .latency_rows = f->latency_rows,
+        .latency_p50_seconds = f->latency_p50,
+        .latency_p99_seconds = f->latency_p99,
         .parallelism = f->parallelism,
         .n_steps = p->n_steps,
         .steps = s->steps,
@@ -153,6 +157,13 @@ char *summary_json(const tw_summary *s) {
     }
     text_append_char(&t, ']');
     json_count(&t, "warnings", s->warnings);
+    if (s->latency_goal_seconds > 0) {
+        text_printf(&t, ", \"latency\": {\"goal_seconds\": %.6g", s->latency_goal_seconds);
+        json_count(&t, "rows", s->latency_rows);
+        json_number(&t, "p50_seconds", s->latency_p50_seconds);
+        json_number(&t, "p99_seconds", s->latency_p99_seconds);
+        text_append_char(&t, '}');
+    }
     text_append_char(&t, '}');
     return text_take(&t);
 }

@@ -31,7 +31,7 @@ static void take_mark(marks *m, const char head[MESSAGE_HEAD], uint64_t now) {
     double x = (double)(due - m->from_ns) * 1e-9, y = (double)(now - due) * 1e-9;
     m->measured++;
     m->sum_x += x, m->sum_y += y, m->sum_xx += x * x, m->sum_xy += x * y;
-    histogram_add(&m->latencies, now - due);
+    histogram_add(&m->latencies, now - due, 1);
 }
 
 static void take_bytes(marks *m, back *b, const char *p, size_t n) {

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 #include "bench/grid.h"
-#include "bench/histogram.h"
+#include "base/histogram.h"
 #include "io/socket.h"
 
 enum { MARK_AT = 8, MARK_DIGITS_AT = 9, MARK_DIGITS = 19 };

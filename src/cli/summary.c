@@ -66,6 +66,15 @@ static void append_resources(struct text *t, const tw_summary *s) {
         text_append_string(t, " spilled");
     }
     text_append_char(t, '\n');
+    if (s->latency_rows) {
+        text_append_string(t, "  latency  ");
+        append_seconds(t, s->latency_p50_seconds);
+        text_append_string(t, " (median), ");
+        append_seconds(t, s->latency_p99_seconds);
+        text_append_string(t, " (99 %), the goal is ");
+        append_seconds(t, s->latency_goal_seconds);
+        text_append_char(t, '\n');
+    }
     append_records(t, "bad ", s->bad_records);
     append_records(t, "late", s->late_records);
     text_printf(t, "  limit    %s, busy %.0f %% of the time\n", s->bottleneck, s->bottleneck_utilization * 100);

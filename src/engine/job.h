@@ -48,6 +48,8 @@ typedef struct job_run {
     guarantee guarantee;       /* GUARANTEE_BEST: not stated */
     struct place guarantee_at;
     uint64_t checkpoint_every_us;
+    uint64_t latency_us;       /* 0: not stated */
+    struct place latency_at;
     job_workers *workers;
     uint32_t n_workers;
 } job_run;

@@ -33,7 +33,8 @@ static const option run_options[] = {
     {"checkpoint", OPTION_SECTION, 0, "saves the state of the run", .section = &checkpoint_section},
     {"guarantee", OPTION_ENUM, 0, "how often a record may take effect when a run is resumed",
      .values = guarantee_names},
-    {"latency", OPTION_DURATION, 0, "the goal for the time a record takes", .min = 1, .max = INT64_MAX},
+    {"latency", OPTION_DURATION, 0, "the goal for the time a record of an endless flow takes: batches are cut to it", .min = 1,
+     .max = 3600000000ll},
     {"trace", OPTION_PATH, 0, "file for `thalweg report`"},
     {"batch_rows", OPTION_INT, 0, "rows in a batch", .default_text = "0",
      .default_note = "chosen by the engine", .min = 0, .max = 65536},
@@ -43,7 +44,6 @@ const descriptor run_descriptor = {"run", "settings of the whole job", run_optio
 
 /* Settings that this version knows, but can't keep yet: taking one off this list is all it needs. */
 static const struct { const char *setting, *needed_by; } unavailable[] = {
-    {"latency", "batches that are cut to a goal"},
     {"trace", "reports"},
 };
 
@@ -100,6 +100,8 @@ tw_status job_read_run(job *j, const node *n, struct place at, error_list *error
     }
     r->guarantee = (guarantee)args_enum(a, "guarantee");
     if (args_given(a, "guarantee")) r->guarantee_at = args_place(a, "guarantee");
+    r->latency_us = (uint64_t)args_int(a, "latency");
+    if (r->latency_us) r->latency_at = args_place(a, "latency");
     const args *checkpoint = args_section(a, "checkpoint");
     if (checkpoint) {
         r->checkpoint_folder = args_string(checkpoint, "dir");

@@ -7,6 +7,9 @@
 #define IO_RETRIES_MAX 3
 #define MEMORY_RETRIES_MAX 200
 #define RETRY_NS 1000000ull
+/* The share of a goal for latency that a piece may take, and what it may always take so that calls stay cheap. */
+#define GOAL_PARTS 4
+#define PIECE_NS_MIN 50000u
 
 tw_status lane_new(pipeline *p, run_context *run, const sink_gate *gate, lane **out, tw_error *err) {
     uint32_t n = p->n_operators;
@@ -95,6 +98,7 @@ static void begin(lane *l) {
     l->order.input = p->input;
     l->order.epoch = r->after.epoch;
     l->order.partition = r->partition;
+    l->order.arrived_ns = r->arrived_ns;
     /* Inputs of a union stand one after the other. */
     l->order.position = (r->position << r->spread) + ((uint64_t)p->input << p->input_shift);
     for (uint32_t i = 0; i < p->n_operators; i++)
@@ -167,8 +171,11 @@ static tw_status step_push(lane *l, uint64_t *now, tw_error *err) {
     tw_status status = k->class->push(l->writer, &l->order, l->ready, err);
     uint64_t then = clock_ns();
     l->busy_ns[n + 1] += then - *now;
+    l->piece_ns += then - *now;
     *now = then;
     if (status != TW_OK) return status;
+    if (l->run->latency_ns && k->class->commit && l->order.arrived_ns)
+        l->run->arrived(l->run->engine, l->ready->rows, then - l->order.arrived_ns);
     l->order.position += l->ready->rows;
     l->rows_in[n + 1] += l->ready->rows;
     batch_unref(l->ready);
@@ -181,15 +188,41 @@ static void hand_on(lane *l, uint32_t from, batch *b) {
     else l->pending[from] = b;
 }
 
+/* A new piece begins. How many rows it should have by what those of the last one took; more only step by step. */
+static void begin_piece(lane *l) {
+    uint64_t goal = l->run->latency_ns / GOAL_PARTS, most = (uint64_t)l->piece_rows * 4;
+    if (goal < PIECE_NS_MIN) goal = PIECE_NS_MIN;
+    uint64_t rows = l->piece ? goal / (l->piece_ns / l->piece + 1) : 1;
+    if (l->piece && rows > most) rows = most;
+    if (rows > l->run->batch_rows) rows = l->run->batch_rows;
+    l->piece_rows = rows ? (uint32_t)rows : 1;
+    l->piece = 0;
+    l->piece_ns = 0;
+}
+
+static tw_status next_piece(lane *l, uint32_t i, tw_error *err) {
+    batch *whole = l->whole[i];
+    uint32_t n = whole->rows - l->taken[i];
+    if (i == 0 && l->run->latency_ns) {
+        begin_piece(l);
+        if (n > l->piece_rows) n = l->piece_rows;
+        l->piece = n;
+    }
+    if (n < whole->rows) return batch_slice(l->run->memory, whole, l->taken[i], n, &l->pending[i], err);
+    l->pending[i] = batch_ref(whole);
+    return TW_OK;
+}
+
 static tw_status step_operator(lane *l, uint32_t i, uint64_t *now, tw_error *err) {
     operator *o = l->operators[i];
     batch *whole = l->whole[i], *out = NULL;
-    if (!l->pending[i]) TRY(batch_slice(l->run->memory, whole, l->taken[i], whole->rows - l->taken[i], &l->pending[i], err));
+    if (!l->pending[i]) TRY(next_piece(l, i, err));
     batch *in = l->pending[i];
     bool more = false;
     tw_status status = o->class->process(o, in, &out, &more, err);
     uint64_t then = clock_ns();
     l->busy_ns[i + 1] += then - *now;
+    l->piece_ns += then - *now;
     *now = then;
     if (status != TW_OK) return status;
     if (!more) {
@@ -214,10 +247,14 @@ static tw_status step_read(lane *l, uint64_t *now, tw_error *err) {
     tw_status status = l->reader->class->next(l->reader, &b, err);
     uint64_t then = clock_ns();
     l->busy_ns[0] += then - *now;
+    uint64_t came = *now;
     *now = then;
     if (status != TW_OK) return status;
     l->rows_out[0] += b->rows;
-    hand_on(l, 0, b);
+    bool aims = l->run->latency_ns;
+    if (aims) l->order.arrived_ns = l->reader->arrived_ns || l->pipeline->feeder ? l->reader->arrived_ns : came;
+    if (aims && l->pipeline->n_operators) l->whole[0] = b, l->taken[0] = 0; /* taken in pieces */
+    else hand_on(l, 0, b);
     return TW_OK;
 }
 

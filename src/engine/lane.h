@@ -33,6 +33,9 @@ typedef struct lane {
     batch **pending;      /* pending[i]: the batch operator i is working on */
     batch **whole;        /* whole[i]: the batch of which that is a part, because it failed; else NULL */
     uint32_t *taken;      /* taken[i]: its rows that are done with */
+    uint32_t piece_rows;  /* with a goal for latency: the first operator takes so many rows at a time, */
+    uint32_t piece;       /* now these, */
+    uint64_t piece_ns;    /* which have taken so long by now, sink included */
     batch *ready;         /* at the sink's door */
     sink_writer *writer;
     uint64_t parked_ns;   /* since when it waits for the sink; 0: it does not */

@@ -48,11 +48,13 @@ typedef struct run_context {
     const atomic_bool *cancelled;  /* look at it at least every 10 ms of work */
     uint32_t parallelism;          /* worker threads */
     uint32_t batch_rows;           /* aim for this many rows in a batch; never more */
+    uint64_t latency_ns;           /* the goal for a row's way through; 0: none */
     size_t batch_bytes;            /* and about this many bytes of payload */
     bad_records *bad;
     poller *poller;                /* where live sources and sinks watch their descriptors */
     atomic_uint_fast64_t rows_in, rows_out, bytes_in, bytes_out; /* connectors add to these */
     atomic_uint_fast64_t late_records; /* the window step does */
+    void (*arrived)(void *engine, uint64_t rows, uint64_t ns); /* with a goal: rows are through so long after they came */
     void (*log)(void *engine, tw_log_level level, const char *message); /* see run_log; NULL: nobody listens */
     void (*wake)(void *engine);    /* call when a parked lane may go on: credit came back, input came */
     void *engine;
@@ -110,6 +112,7 @@ struct reader {
     unsigned spread;   /* POSITION_SPREAD if positions count rows without gaps, else 0 */
     mark after;         /* of an endless flow, see above: what it promises when it has ended */
     int64_t own, others; /* for the window step: watermarks before it, of its partition and the least of the others */
+    uint64_t arrived_ns; /* when its rows came; 0: when they are read, if they come from outside, else not known */
     uint32_t partition; /* of an endless source: rows of one partition (a connection, a topic's partition) are
                          * in order among themselves */
 };
@@ -208,6 +211,7 @@ typedef struct batch_order {
     uint64_t position; /* of row 0; grows over all inputs */
     uint32_t epoch;    /* endless flows */
     uint32_t partition; /* see reader */
+    uint64_t arrived_ns; /* with a goal for latency: when they came; 0: not known */
 } batch_order;
 
 typedef struct sink_class {

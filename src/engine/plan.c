@@ -666,6 +666,8 @@ tw_status plan_build(const job *j, const registry *r, error_list *errors, plan *
         status = build_all(&b, err);
         error_list_sort(errors);
     }
+    if (status == TW_OK && j->run.latency_us && !b.plan->endless)
+        status = error_list_add(errors, j->run.latency_at, "run.latency is for flows that never end, and this job has none");
     if (status == TW_OK) status = plan_guarantee(b.plan, j, errors);
     if (status == TW_OK) status = plan_prune(b.plan, err);
     for (uint32_t i = 0; b.flows && i < j->n_flows; i++) schema_unref(b.flows[i].schema);

@@ -29,6 +29,7 @@ typedef struct entry {
     uint32_t *rows, n; /* those of it that go on; NULL: all, which are n */
     uint64_t number;   /* of its first row among those that passed */
     uint32_t partition;
+    uint64_t arrived_ns;
     int64_t own, others; /* watermarks that held before, see reader */
     mark after;
     struct entry *next;
@@ -242,6 +243,7 @@ static tw_status unpack(queue *q, entry **out, tw_error *err) {
     e->own = from->own;
     e->others = from->others;
     e->after = from->after;
+    e->arrived_ns = from->arrived_ns;
     from->number += e->n;
     *out = e;
     return TW_OK;
@@ -309,7 +311,7 @@ static tw_status queue_open(sink *self, sink_writer **out, tw_error *err) {
 }
 
 /* Cuts a batch into a chain of entries: all of them or none. */
-static tw_status cut(queue *q, batch *b, uint32_t partition, uint32_t piece, entry **out, tw_error *err) {
+static tw_status cut(queue *q, batch *b, const batch_order *order, uint32_t piece, entry **out, tw_error *err) {
     entry **last = out;
     *out = NULL;
     tw_status status = TW_OK;
@@ -322,7 +324,8 @@ static tw_status cut(queue *q, batch *b, uint32_t partition, uint32_t piece, ent
         }
         *last = e;
         last = &e->next;
-        e->partition = partition;
+        e->partition = order->partition;
+        e->arrived_ns = order->arrived_ns;
         if (n == b->rows) e->b = batch_ref(b);
         else status = batch_slice(q->run->memory, b, first, n, &e->b, err);
     }
@@ -338,6 +341,7 @@ static tw_status push_block(queue *q, const batch_order *order, const batch *b, 
     entry *e = calloc(1, sizeof *e);
     if (!e) return error_set(err, TW_ERR_MEMORY, "out of memory for a queue");
     e->n = b->rows;
+    e->arrived_ns = order->arrived_ns;
     tw_status status = disk_log_encode(q->log, b, order->partition, &e->block, err);
     if (status != TW_OK) {
         entry_free(q, e);
@@ -353,7 +357,7 @@ static tw_status queue_push(sink_writer *w, const batch_order *order, batch *b, 
     if (overflows(q)) return push_block(q, order, b, err);
     uint32_t piece = q->options.piece_rows ? q->options.piece_rows : b->rows;
     entry *chain;
-    TRY(cut(q, b, order->partition, piece, &chain, err));
+    TRY(cut(q, b, order, piece, &chain, err));
     tw_status status = TW_OK;
     for (bool taken = false; chain; taken = true) {
         entry *e = chain;
@@ -566,7 +570,7 @@ static tw_status queue_source_open(source *self, uint64_t split, reader **out, t
         return status;
     }
     r->reader = (reader){.class = &queue_reader_class, .position = e->number, .spread = POSITION_SPREAD,
-                         .partition = e->partition, .own = e->own, .others = e->others, .after = e->after};
+                         .partition = e->partition, .own = e->own, .others = e->others, .after = e->after, .arrived_ns = e->arrived_ns};
     r->q = q;
     r->e = e;
     *out = &r->reader;

@@ -100,9 +100,17 @@ static void init_locks(run *r) {
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->log_lock, NULL);
+    pthread_mutex_init(&r->latency_lock, NULL);
     pthread_cond_init(&r->done, &monotonic);
     pthread_cond_init(&r->epochs_moved, &monotonic);
     pthread_condattr_destroy(&monotonic);
+}
+
+static void note_latency(void *engine, uint64_t rows, uint64_t ns) {
+    run *r = engine;
+    pthread_mutex_lock(&r->latency_lock);
+    histogram_add(r->latencies, ns, rows);
+    pthread_mutex_unlock(&r->latency_lock);
 }
 
 tw_status run_start(plan *p, const run_options *options, run **out, tw_error *err) {
@@ -122,8 +130,12 @@ tw_status run_start(plan *p, const run_options *options, run **out, tw_error *er
     c->batch_bytes = (size_t)256 << 10;
     c->wake = run_wake_lanes;
     c->log = run_tell;
+    c->latency_ns = options->latency_ns;
+    c->arrived = note_latency;
     c->engine = r;
-    tw_status status = poller_create(&c->poller, err);
+    if (c->latency_ns) r->latencies = calloc(1, sizeof *r->latencies);
+    tw_status status = c->latency_ns && !r->latencies ? error_set(err, TW_ERR_MEMORY, "out of memory for a run") : TW_OK;
+    if (status == TW_OK) status = poller_create(&c->poller, err);
     if (status == TW_OK) status = memory_create(options->memory_bytes, &c->memory, err);
     if (status == TW_OK) status = spill_create(options->spill, &c->spill, err);
     if (status == TW_OK) status = bad_records_create(options->bad_policy, options->dead_letter, &c->bad, err);
@@ -246,6 +258,11 @@ void run_get_figures(const run *r, run_figures *out) {
         .warnings = r->warnings,
         .parallelism = r->options.parallelism,
     };
+    if (!r->latencies) return;
+    out->latency_goal = (double)c->latency_ns * 1e-9;
+    out->latency_rows = r->latencies->n;
+    out->latency_p50 = (double)histogram_quantile(r->latencies, 0.5) * 1e-9;
+    out->latency_p99 = (double)histogram_quantile(r->latencies, 0.99) * 1e-9;
 }
 
 /* Parts of the plan may still call run_wake: until they are freed, which comes after their lanes. */
@@ -292,5 +309,7 @@ void run_free(run *r) {
     pthread_cond_destroy(&r->epochs_moved);
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->log_lock);
+    pthread_mutex_destroy(&r->latency_lock);
+    free(r->latencies);
     free(r);
 }

@@ -18,6 +18,7 @@ typedef struct run_options {
     const char *dead_letter;
     const char *checkpoint_folder; /* NULL: none */
     uint64_t checkpoint_every_us;  /* 0: 10 s */
+    uint64_t latency_ns;           /* the goal for a row's way through; 0: none */
     tw_log log;                    /* NULL: nobody listens */
     void *log_context;
 } run_options;
@@ -44,6 +45,8 @@ typedef struct run_figures {
     double wall_seconds, cpu_seconds;
     uint64_t peak_rss_bytes, peak_memory_bytes;
     uint64_t rows_in, rows_out, bytes_in, bytes_out, bad_records, late_records, spilled_bytes, warnings;
+    double latency_goal, latency_p50, latency_p99; /* seconds from a row's arrival to its sink; a goal of 0: there is none */
+    uint64_t latency_rows;     /* that were measured */
     uint32_t parallelism;
 } run_figures;
 void run_get_figures(const run *r, run_figures *out);

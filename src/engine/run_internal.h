@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "base/histogram.h"
 #include "engine/frontier.h"
 #include "engine/lane.h"
 #include "engine/poller.h"
@@ -88,6 +89,8 @@ struct run {
     int checkpoint_lock;    /* of their folder; -1: none */
     bool holding;           /* stopping: sources that have ended wait for the last checkpoint */
     bool suspended;         /* that is done: nothing is flushed, what was saved is what goes on */
+    pthread_mutex_t latency_lock;
+    histogram *latencies;   /* with a goal */
     pthread_mutex_t log_lock; /* of what follows, and one line at a time */
     uint64_t log_full_ns, lines_left_out, warnings;
     tw_error error;

@@ -120,7 +120,7 @@ static void begin_piece(live_reader *r) {
     r->at = r->piece.first;
     r->record = r->connection->records;
     r->taken_bytes += r->piece.size;
-    r->given_ns = clock_ns();
+    r->base.arrived_ns = r->given_ns = clock_ns();
     if (!r->piece.frames) feed(r);
     if (stays(s)) return;
     connection *c = r->connection;

@@ -134,7 +134,7 @@ static const source_descriptor fake_numbers = {
 
 typedef struct alter_plan {
     operator_plan plan;
-    unsigned every, times, memory_failures, slow_us, meet;
+    unsigned every, times, memory_failures, slow_us, row_us, meet;
     bool endless_memory_failure, fails, fails_open, ends;
     atomic_uint lanes;
     slot *slot;
@@ -177,6 +177,7 @@ static inline tw_status alter_process(operator *self, batch *in, batch **out, bo
     HOLDS(!p->plan.rows_max || in->rows <= p->plan.rows_max);
     meet(p, atomic_fetch_add(&p->lanes, 1) + 1);
     if (p->slow_us) sleep_us(p->slow_us);
+    if (p->row_us) sleep_us((uint64_t)p->row_us * in->rows);
     uint32_t *rows = FAKE_CALLOC(o->run->batch_rows, sizeof *rows), n = 0, row = o->row;
     unsigned copy = o->copy;
     const int64_t *ids = in->columns[0].values;
@@ -217,6 +218,7 @@ static inline tw_status alter_build(stream *s, const args *a, tw_error *err) {
     p->memory_failures = (unsigned)args_int(a, "memory_failures");
     p->endless_memory_failure = args_bool(a, "endless_memory_failure");
     p->slow_us = (unsigned)args_int(a, "slow_us");
+    p->row_us = (unsigned)args_int(a, "row_us");
     p->meet = (unsigned)args_int(a, "meet");
     p->fails = args_bool(a, "fails");
     p->fails_open = args_bool(a, "fails_open");
@@ -226,7 +228,7 @@ static inline tw_status alter_build(stream *s, const args *a, tw_error *err) {
 }
 static const option alter_options[] = {
     NUMBER("every", "1"), NUMBER("times", "1"), NUMBER("memory_failures", "0"), FLAG("endless_memory_failure"),
-    NUMBER("slow_us", "0"), NUMBER("meet", "0"), FLAG("fails"), FLAG("fails_open"), FLAG("ends"),
+    NUMBER("slow_us", "0"), NUMBER("row_us", "0"), NUMBER("meet", "0"), FLAG("fails"), FLAG("fails_open"), FLAG("ends"),
     NUMBER("slot", "-1"), FLAG("costly"), NUMBER("rows_max", "0"),
 };
 #define ALTER(step) \

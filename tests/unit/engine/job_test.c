@@ -198,8 +198,8 @@ static void run_refusals(void **state) {
            "4:23: unknown option 'dead_leter' of run.on_bad_record; did you mean 'dead_letter'?\n");
     refuse(PARTS "run: {workers: {srt: 2, x: 1}}\n",
            "4:17: this job has no step 'srt'; did you mean 'sort'?\n4:25: this job has no step 'x'\n");
-    refuse(PARTS "run: {checkpoint: {dir: d}, guarantee: exactly_once, latency: 1ms}\n",
-           "4:63: option 'latency' of run: it is for batches that are cut to a goal, which this version does not have\n");
+    refuse(PARTS "run: {checkpoint: {dir: d}, guarantee: exactly_once, trace: t}\n",
+           "4:61: option 'trace' of run: it is for reports, which this version does not have\n");
 }
 
 static void overrides(void **state) {

@@ -224,6 +224,7 @@ static bool check_statistics(const job_model *m, const plan *p) {
 static run_options random_options(uint64_t *seed, uint32_t batch_rows) {
     static const uint32_t parallelism[] = {1, 2, 3, 8};
     return (run_options){.parallelism = parallelism[draw_below(seed, 4)],
+                         .latency_ns = draw_below(seed, 2) ? 0 : 1 + draw_below(seed, 4000000),
                          .memory_bytes = (size_t)128 << 20,
                          .batch_rows = batch_rows};
 }
@@ -655,9 +656,32 @@ static void test_wide_unions(void **state) {
     for (int i = 0; i < 9; i++) assert_int_equal(slots[0].ids[WIDE * 12 + i], row_id(1000, (unsigned)i / 3));
 }
 
+/* With a goal for latency rows go through in pieces of a fourth of it, as many at a time as that takes; however quick
+ * they are, all of them do. A step that is quick enough soon has its batches whole. */
+static void test_pieces_fit_the_goal(void **state) {
+    static const char slow[] = "source: {numbers: {splits: 4, batches: 5, rows: 100}}\n"
+                               "steps: [{alter: {row_us: 50}}, {alter: {}}]\nsink: {record: {}}\n";
+    static const char quick[] = "source: {numbers: {splits: 4, batches: 50, rows: 100}}\nsteps: [{alter: {}}]\nsink: {record: {}}\n";
+    const struct { const char *job; uint64_t goal_ms; unsigned rows, least, most; } cases[] = {
+        {slow, 0, 2000, 20, 20},       /* as they come */
+        {slow, 4, 2000, 100, 2000},    /* 1 ms: 20 rows at most */
+        {slow, 1, 2000, 400, 2000},    /* 250 us: 5 rows at most */
+        {quick, 3600000, 20000, 200, 200 + 2 * 4}, /* 1, 4, 16, 64, and then 100 */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        run_options o = {.parallelism = 2, .memory_bytes = 64 << 20, .batch_rows = 100, .latency_ns = cases[i].goal_ms * 1000000};
+        slots_clear();
+        MUST(fake_job(cases[i].job, &o, NULL));
+        assert_int_equal(slots[0].n, cases[i].rows);
+        for (unsigned k = 0; k < cases[i].rows; k++) assert_int_equal(slots[0].ids[k], row_id(0, k));
+        assert_in_range(slots[0].pushes, cases[i].least, cases[i].most);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_jobs),
+        cmocka_unit_test(test_pieces_fit_the_goal),
         cmocka_unit_test(test_limit_stops_what_feeds_it),
         cmocka_unit_test(test_limit_of_nothing_reads_nothing),
         cmocka_unit_test(test_limit_over_union),

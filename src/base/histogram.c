@@ -1,4 +1,4 @@
-#include "bench/histogram.h"
+#include "base/histogram.h"
 
 #include <math.h>
 
@@ -16,10 +16,11 @@ static uint64_t end_of(unsigned bucket) {
     return first + (((uint64_t)1 << shift) - 1);
 }
 
-void histogram_add(histogram *h, uint64_t value) {
-    h->n++;
+void histogram_add(histogram *h, uint64_t value, uint64_t times) {
+    if (!times) return;
+    h->n += times;
     if (value > h->most) h->most = value;
-    h->counts[bucket_of(value)]++;
+    h->counts[bucket_of(value)] += times;
 }
 
 uint64_t histogram_quantile(const histogram *h, double share) {

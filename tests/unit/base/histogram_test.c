@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "bench/histogram.h"
+#include "base/histogram.h"
 
 static histogram h;
 
@@ -18,7 +18,7 @@ static int compare(const void *a, const void *b) {
 static void small_values_are_exact(void **state) {
     h = (histogram){0};
     assert_int_equal(histogram_quantile(&h, 0.5), 0);
-    for (uint64_t v = 1; v <= 100; v++) histogram_add(&h, v);
+    for (uint64_t v = 1; v <= 100; v++) histogram_add(&h, v, 1);
     assert_int_equal(histogram_quantile(&h, 0.5), 50);
     assert_int_equal(histogram_quantile(&h, 0.99), 99);
     assert_int_equal(histogram_quantile(&h, 1), 100);
@@ -30,7 +30,7 @@ static void any_value_has_a_bucket(void **state) {
     const uint64_t values[] = {0, 1, 127, 128, 129, 255, 256, 257, 1u << 20, (1u << 20) - 1, UINT64_C(1) << 63, UINT64_MAX};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         h = (histogram){0};
-        histogram_add(&h, values[i]);
+        histogram_add(&h, values[i], 1);
         assert_true(histogram_quantile(&h, 0.5) == values[i]); /* never beyond the greatest */
     }
 }
@@ -44,7 +44,7 @@ static void quantiles_are_within_a_hundredth(void **state) {
     for (int i = 0; i < N; i++) {
         random ^= random << 13, random ^= random >> 7, random ^= random << 17;
         values[i] = random >> (20 + random % 24);
-        histogram_add(&h, values[i]);
+        histogram_add(&h, values[i], 1);
     }
     qsort(values, N, sizeof *values, compare);
     const double shares[] = {0.01, 0.5, 0.9, 0.99, 0.999};
