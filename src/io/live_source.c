@@ -2,11 +2,13 @@
 #include "io/live_source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@
 #define PATIENCE_NS 1000000000u
 #define VISIT_NS 100000000u
 #define PASSED_OVER_MAX ((size_t)4 << 20)
+#define DESCRIPTORS_KEPT 16
 enum { ACCEPTS_AT_ONCE = 64, ACCEPTS_AT_END = 64 };
 
 static live_source *of(source *s) { return (live_source *)s; }
@@ -335,9 +338,26 @@ void live_source_take_reader(live_source *s, live_reader *r) {
 
 /* ---- what open does before it looks for a connection ---- */
 
+static tw_status accept_later(live_source *s, live_listener *l) {
+    pthread_mutex_lock(&s->lock);
+    l->ready = false;
+    ring_at(s, clock_ns() + ACCEPT_LATER_NS);
+    pthread_mutex_unlock(&s->lock);
+    return TW_OK;
+}
+
+/* The last ones are for the files that sinks and checkpoints open: a run does not end because of who connects. */
+static bool descriptors_left(const live_listener *l) {
+    struct rlimit most;
+    int next = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+    if (next >= 0) close(next);
+    return next >= 0 && (getrlimit(RLIMIT_NOFILE, &most) != 0 || (rlim_t)next + DESCRIPTORS_KEPT < most.rlim_cur);
+}
+
 static tw_status accept_some(live_source *s, live_listener *l, tw_error *err) {
     char peer[SOCKET_NAME_MAX];
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+        if (!descriptors_left(l)) return accept_later(s, l);
         int fd = socket_accept(l->fd, peer);
         if (fd >= 0) {
             TRY(connection_new(s, fd, &(origin_of){.peer = peer, .port = (uint32_t)(l - s->listeners)}, err));
@@ -350,11 +370,7 @@ static tw_status accept_some(live_source *s, live_listener *l, tw_error *err) {
             pthread_mutex_unlock(&s->lock);
             return poller_rearm(s->run->poller, l->watch, EPOLLIN, err);
         }
-        pthread_mutex_lock(&s->lock); /* no descriptor, no memory of the system's: others go on */
-        l->ready = false;
-        ring_at(s, clock_ns() + ACCEPT_LATER_NS);
-        pthread_mutex_unlock(&s->lock);
-        return TW_OK;
+        return accept_later(s, l); /* no descriptor, no memory of the system's: others go on */
     }
     run_wake(s->run); /* there may be more: no watch tells, it is not armed */
     return TW_OK;
