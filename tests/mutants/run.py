@@ -20,10 +20,10 @@ SOCKETS = "unit/sim/socket_faults_test"
 
 
 class Mutant:
-    """`old` stands once in `file` and becomes `new`. tests: unit programs, or arguments of pytest."""
+    """`old` stands once in `file` and becomes `new`; likewise `also`. tests: unit programs, or arguments of pytest."""
 
-    def __init__(self, name, file, old, new, *tests):
-        self.name, self.file, self.old, self.new, self.tests = name, file, old, new, tests
+    def __init__(self, name, file, old, new, *tests, also=()):
+        self.name, self.changes, self.tests = name, [(file, old, new), *also], tests
 
 
 MUTANTS = [
@@ -77,7 +77,9 @@ MUTANTS = [
     Mutant("a run that was replaced is not fenced", "src/io/kafka_sink.c",
            "        kafka_set(conf, \"transactional.id\", k->transactional);\n",
            "        char own[80];\n        snprintf(own, sizeof own, \"%.40s-%d\", k->transactional, (int)getpid());\n"
-           "        kafka_set(conf, \"transactional.id\", own);\n", "tests/job/test_kafka.py -k thought_dead"),
+           "        kafka_set(conf, \"transactional.id\", own);\n", "tests/job/test_kafka.py -k thought_dead",
+           also=[("src/io/kafka_source.c", "    *member = rd_kafka_consumer_group_metadata(s->client->handle);\n",
+                  "    *member = rd_kafka_consumer_group_metadata_new(s->group);\n")]),
 ]
 
 
@@ -122,15 +124,17 @@ def program_of(test):
 
 def caught(mutant):
     """Whether each of its tests fails with it."""
-    path = COPY / mutant.file
-    text = path.read_text()
-    assert text.count(mutant.old) == 1, f"{mutant.name}: {mutant.file} has not what is to be replaced"
-    path.write_text(text.replace(mutant.old, mutant.new))
+    before = {COPY / file: (COPY / file).read_text() for file, _, _ in mutant.changes}
+    for file, old, new in mutant.changes:
+        text = (COPY / file).read_text()
+        assert text.count(old) == 1, f"{mutant.name}: {file} has not what is to be replaced"
+        (COPY / file).write_text(text.replace(old, new))
     try:
         build([program for test in mutant.tests for program in program_of(test)])
         missed = [test for test in mutant.tests if passes(test)]
     finally:
-        path.write_text(text)
+        for path, text in before.items():
+            path.write_text(text)
     print(f"{'MISSED by ' + ', '.join(missed) if missed else 'caught'}: {mutant.name}", flush=True)
     return not missed
 
