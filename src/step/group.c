@@ -6,6 +6,8 @@
 #include "step/projection.h"
 #include "step/sessions.h"
 
+#define UPDATE "update" /* the column that tells running results apart */
+
 /* A group step being planned: the columns of its input (keys, then arguments) and of its output. */
 typedef struct group_plan {
     projection input;
@@ -15,7 +17,8 @@ typedef struct group_plan {
     aggregate *aggregates;
     uint32_t n_aggregates;
     bool live;                /* a state for each window, which keys are constants in, */
-    bool sessions;            /* or sessions, which make them: */
+    bool sessions;            /* or sessions, which make them */
+    bool running;             /* live too: results as they change, end_at is their number */
     int start_at, end_at;     /* where the output has them; -1: it does not (yet) */
 } group_plan;
 
@@ -45,7 +48,7 @@ static void add_key(group_plan *g, const stream *s, uint32_t from) {
         if (strcmp(g->names[i], f->name) == 0) return; /* named twice */
     g->names[g->n] = f->name;
     g->types[g->n++] = f->type;
-    bool made = g->live || g->sessions;
+    bool made = (g->live && !g->running) || g->sessions;
     if (made && strcmp(f->name, "window_start") == 0) {
         g->start_at = (int)g->n - 1;
     } else if (made && strcmp(f->name, "window_end") == 0) {
@@ -114,7 +117,7 @@ static tw_status parse_aggregate(group_plan *g, stream *s, const arg_item *item,
     }
     free(argument);
     if (status != TW_OK) return status;
-    if (g->sessions && kind == AGGREGATE_COUNT_DISTINCT) kind = AGGREGATE_COUNT_SET;
+    if ((g->sessions || g->running) && kind == AGGREGATE_COUNT_DISTINCT) kind = AGGREGATE_COUNT_SET;
     status = aggregate_init(&a, kind, e ? expr_type(e) : NULL, &wrong);
     if (status != TW_OK) {
         expr_free(e);
@@ -157,6 +160,7 @@ typedef struct instance_plan {
     uint32_t n_keys;
     aggregate *aggregates;
     uint32_t n_aggregates;
+    bool running;
     schema *out;           /* without the window's columns, unless they are sessions: */
     session_rule sessions; /* gap_us 0: they are not */
 } instance_plan;
@@ -174,7 +178,9 @@ static tw_status make_instance(void *context, group_ends *out, tw_error *err) {
     if (!copy) return error_set(err, TW_ERR_MEMORY, "out of memory for %s", p->step);
     memcpy(copy, p->aggregates, p->n_aggregates * sizeof *copy);
     const session_rule *sessions = p->sessions.gap_us ? &p->sessions : NULL;
-    return group_state_create(p->step, p->n_keys, copy, p->n_aggregates, sessions, p->out, out, err);
+    TRY(group_state_create(p->step, p->n_keys, copy, p->n_aggregates, sessions, p->out, out, err));
+    if (p->running) group_state_keep(out->sink);
+    return TW_OK;
 }
 
 /* Takes over the aggregates. */
@@ -247,19 +253,19 @@ static tw_status break_into_panes(group_plan *g, stream *s, const char *step, ui
         return status;
     }
     if (g->sessions) p->sessions = session_rule_of(g, size_us);
+    p->running = g->running;
     panes_options options = {.name = step, .end_column = end_column, .start_at = (uint32_t)g->start_at,
-                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .sessions = g->sessions, .out = out, .shape = shape,
+                             .end_at = (uint32_t)g->end_at, .size_us = size_us, .sessions = g->sessions, .running = g->running, .out = out, .shape = shape,
                              .make = make_instance, .context = p, .free = instance_plan_free};
     TRY(panes_create(&options, &k, &from, err));
     return stream_break(s, k, from, out, err);
 }
 
 /* Puts projection, sinks and sources in place; `g` is used up. */
-static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, tw_error *err) {
+static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, int64_t window_us, tw_error *err) {
     schema *out = NULL;
     group_ends ends = {0};
-    uint32_t end_column = g->live && !g->sessions ? projection_column(&g->input, s->schema, (uint32_t)schema_find(s->schema, "window_end")) : 0;
-    int64_t window_us = s->window_us;
+    uint32_t end_column = g->live && !g->sessions && !g->running ? projection_column(&g->input, s->schema, (uint32_t)schema_find(s->schema, "window_end")) : NO_END_COLUMN;
     session_rule sessions = session_rule_of(g, window_us);
     tw_status status = g->sessions ? add_session_times(g, err) : TW_OK;
     if (status == TW_OK) status = projection_finish_inner(&g->input, s, err);
@@ -279,14 +285,34 @@ static tw_status group_plan_finish(group_plan *g, stream *s, const char *step, t
     return status;
 }
 
+static tw_status check_updates(const stream *s, const args *a) {
+    bool given = args_given(a, "updates"), open = stream_endless(s) && !s->window_us;
+    if (given && !open)
+        return args_error(a, "updates", plan_errors(s->builder), "running results are of an endless flow without a window");
+    if (given || !open) return TW_OK;
+    return error_list_add(plan_errors(s->builder), args_place(a, "by"),
+                          "group needs all rows, and what comes before it never ends: it takes a window before it, or 'updates: 1s' for running results");
+}
+
+static tw_status add_update_number(group_plan *g, stream *s, const args *a) {
+    for (uint32_t i = 0; i < g->n; i++)
+        if (strcmp(g->names[i], UPDATE) == 0) return args_error(a, "updates", plan_errors(s->builder), "there is a column '%s' already", UPDATE);
+    g->end_at = (int)g->n;
+    g->names[g->n] = UPDATE;
+    g->types[g->n++] = type_of(TYPE_INT64);
+    return TW_OK;
+}
+
 /* Names in the schema outlive the aggregates that point to them: the state holds the schema. */
 static tw_status group_build(stream *s, const args *a, tw_error *err) {
     size_t n_keys, n_aggregates;
     const arg_item *keys = args_items(a, "by", &n_keys), *aggregates = args_items(a, "aggregate", &n_aggregates);
     if (n_keys + n_aggregates == 0 && !s->window_us) return args_error(a, "by", plan_errors(s->builder), "no column would be left");
+    TRY(check_updates(s, a));
     group_plan g;
     TRY(group_plan_new("group", (uint32_t)(n_keys + n_aggregates) + 3, &g, err));
-    g.live = s->window_us > 0 && stream_endless(s);
+    g.running = args_given(a, "updates");
+    g.live = (s->window_us > 0 && stream_endless(s)) || g.running;
     g.sessions = s->window_us > 0 && s->window_sessions;
     tw_status status = TW_OK;
     for (size_t i = 0; i < n_keys; i++) {
@@ -300,12 +326,13 @@ static tw_status group_build(stream *s, const args *a, tw_error *err) {
         if (one != TW_OK) status = one;
         if (one != TW_OK && one != TW_ERR_JOB) break;
     }
+    if (g.running && status == TW_OK) status = add_update_number(&g, s, a);
     if (status != TW_OK) {
         group_plan_free(&g);
         return status;
     }
     schema *before = schema_ref(s->schema); /* holds the keys' names */
-    status = group_plan_finish(&g, s, "group", err);
+    status = group_plan_finish(&g, s, "group", g.running ? args_int(a, "updates") : s->window_us, err);
     stream_end_window(s);
     schema_unref(before);
     return status;
@@ -360,7 +387,7 @@ static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
         if (status == TW_OK) add_aggregate(&g, f->name, &first, schema_find(before, f->name), NULL, before);
     }
     bool sessions = g.sessions;
-    if (status == TW_OK) status = group_plan_finish(&g, s, "distinct", err);
+    if (status == TW_OK) status = group_plan_finish(&g, s, "distinct", s->window_us, err);
     else group_plan_free(&g);
     if (sessions) stream_end_window(s);
     if (status == TW_OK) status = stream_convert(s, after, err); /* the order of columns as it was */
@@ -372,6 +399,8 @@ static tw_status distinct_build(stream *s, const args *a, tw_error *err) {
 static const option group_options[] = {
     {"by", OPTION_COLUMNS, OPTION_OR_ONE, "the columns that make a group; [] gives one row"},
     {"aggregate", OPTION_EXPRESSION_MAP, 0, "{name: aggregate, ...}"},
+    {"updates", OPTION_DURATION, 0, "in an endless flow without a window: how often groups that have changed are given",
+     .min = 1000, .max = INT64_MAX / 1000},
 };
 const step_descriptor step_group = {
     .descriptor = {.name = "group",
@@ -385,7 +414,11 @@ const step_descriptor step_group = {
                        "and max, fewer than two for stddev and variance, which divide by n - 1. An integer sum that "
                        "does not fit int64 is an error. quantile is exact up to 65536 values in a group, within 1 % in "
                        "rank beyond. first, last and collect follow row order.\n\n"
-                       "Null is a key of its own. The rows of the result have no order.",
+                       "Null is a key of its own. The rows of the result have no order.\n\n"
+                       "An endless flow takes a window before the group. Or, with updates, the group gives running "
+                       "results: a row for each group that has changed, at most so often and with each checkpoint; the column "
+                       "update counts up, and the row with the greatest one is the result of a group so far. All groups "
+                       "must fit in half of run.memory.",
                    .example = "- group: {by: [carrier], aggregate: {n: count, delay: mean(dep_delay)}}"},
     .build = group_build,
     .by_name = true,

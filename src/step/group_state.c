@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/checkpoint.h"
+#include "step/group_find.h"
 #include "step/group_merge.h"
 #include "step/sessions.h"
 
@@ -25,9 +27,11 @@ typedef struct group_state {
     const session_rule *sessions;  /* NULL: groups are what was added */
     session_rule rule;
     bool chained;                  /* its rows are whole sessions */
-    pthread_rwlock_t taking;       /* sessions of an endless flow: held by who adds, and alone by who takes */
+    pthread_rwlock_t taking;       /* sessions and running results: held by who adds, and alone by who takes */
     struct group_writer *writers;  /* of sessions */
     atomic_int_fast64_t least_end; /* no session ends before */
+    bool running;                  /* groups are taken again and again as they change; all of them are here: */
+    group_table kept;              /* initialised once there is a run */
     pairs pairs[];
 } group_state;
 
@@ -39,6 +43,7 @@ static void state_release(group_state *g) {
     for (uint32_t i = 0; i < g->n_pairs; i++) group_store_clear(&g->pairs[i].store);
     schema_unref(g->out);
     schema_unref(g->pair_out);
+    group_table_destroy(&g->kept);
     pthread_rwlock_destroy(&g->taking);
     free(g->needed);
     free(g);
@@ -138,12 +143,9 @@ static tw_status add_fragments(group_writer *w, const batch *b, uint64_t positio
     w->columns[r->n_keys + 1] = (column){.type = type_of(TYPE_INT64), .rows = n, .values = w->behind};
     hash_columns(b->columns, r->n_keys, n, w->hashes);
     session_hashes(w->pieces, w->behind, n, w->hashes);
-    pthread_rwlock_rdlock(&g->taking);
     lower(&g->least_end, session_end(r, least));
     group_input in = {.columns = w->columns, .hashes = w->hashes, .n = n, .position = position};
-    tw_status status = group_lane_add(&w->lanes[0], &in, err);
-    pthread_rwlock_unlock(&g->taking);
-    return status;
+    return group_lane_add(&w->lanes[0], &in, err);
 }
 
 static tw_status add_batch(group_writer *w, const batch *b, uint64_t position, const column *tags, tw_error *err) {
@@ -162,7 +164,9 @@ static tw_status add_batch(group_writer *w, const batch *b, uint64_t position, c
 static tw_status writer_add(group_writer *w, const batch *b, uint64_t position, const column *tags, tw_error *err) {
     tw_error error = {0};
     if (w->failed == TW_OK) {
+        pthread_rwlock_rdlock(&w->state->taking);
         w->failed = add_batch(w, b, position, tags, &error);
+        pthread_rwlock_unlock(&w->state->taking);
         if (w->failed != TW_OK) w->error = error;
     }
     if (w->failed != TW_OK && err) *err = w->error;
@@ -193,6 +197,7 @@ static tw_status group_start(sink *self, run_context *run, uint32_t n_inputs, tw
     uint32_t lane_tables = g->n_pairs + 1;
     for (uint32_t i = 0; i < g->n_pairs; i++) TRY(group_store_start(&g->pairs[i].store, run, lane_tables, err));
     TRY(group_store_start(&g->groups, run, lane_tables, err));
+    if (g->running) TRY(group_table_init(&g->kept, g->groups.shape, run->memory, memory_limit(run->memory) / 2, err));
     if (!g->sessions) return TW_OK;
     g->groups.depth_max = SESSION_DEPTH_MAX;
     g->groups.merged_bytes_max /= 2; /* the other half is for chaining */
@@ -420,10 +425,18 @@ static void pair_free_source(source *self) { state_release(STATE_OF(pair_source,
 
 /* ---- going on after a stop ---- */
 
+static tw_status keep_rows(group_state *g, const uint8_t *rows, uint32_t n, tw_error *err) {
+    group_progress progress = {0};
+    tw_status status = group_table_merge(&g->kept, rows, n, &progress, err);
+    if (status != TW_END && status != TW_ERR_MEMORY) return status;
+    return error_set(err, TW_ERR_INTERNAL, "run.memory is too small: the groups of running results must fit in half of it");
+}
+
 static group_store *store_at(group_state *g, uint32_t i) { return i == 0 ? &g->groups : &g->pairs[i - 1].store; }
 
 tw_status group_state_save(sink *k, struct saved_part *to, int64_t tag, tw_error *err) {
     group_state *g = STATE_OF(sink, k);
+    if (g->running) TRY(arena_rows_save(&g->kept.rows, to, tag * GROUP_STORES_MAX, err));
     for (uint32_t i = 0; i <= g->n_pairs; i++)
         TRY(group_store_save(store_at(g, i), to, tag * GROUP_STORES_MAX + i, err));
     return TW_OK;
@@ -440,7 +453,12 @@ tw_status group_state_load(sink *k, const struct saved_part *from, uint32_t fram
     group_state *g = STATE_OF(sink, k);
     atomic_store(&g->least_end, INT64_MIN); /* not known */
     if (store > g->n_pairs) return error_set(err, TW_ERR_DATA, "a checkpoint holds more than %s has", k->name);
-    return group_store_load(store_at(g, store), from, frame, err);
+    if (!g->running) return group_store_load(store_at(g, store), from, frame, err);
+    row_block *b;
+    TRY(part_read_rows(from, frame, g->groups.run->memory, g->groups.shape->layout, &b, err));
+    tw_status status = keep_rows(g, b->rows->data, b->n, err);
+    row_block_free(b);
+    return status;
 }
 
 /* ---- sessions of an endless flow ---- */
@@ -473,35 +491,39 @@ static tw_status append_rows(group_store *to, const session_row *rows, uint32_t 
     return TW_OK;
 }
 
+typedef struct taking {
+    group_state *from, *to;
+    int64_t watermark;
+    uint64_t taken, left;
+} taking;
+
 /* The sessions of one table: those that have ended to `closed`, the others back. */
-static tw_status sort_sessions(group_state *g, group_state *closed, group_table *t, uint64_t n, int64_t watermark, uint64_t *taken,
-                               uint64_t *left, tw_error *err) {
+static tw_status sort_sessions(taking *t, group_table *table, uint64_t n, tw_error *err) {
+    group_state *g = t->from;
     session_list l;
-    TRY(sessions_chain(g->sessions, t, n, watermark, &l, err));
-    *taken += l.n_closed;
-    *left += l.n - l.n_closed;
+    TRY(sessions_chain(g->sessions, table, n, t->watermark, &l, err));
+    t->taken += l.n_closed;
+    t->left += l.n - l.n_closed;
     for (uint32_t i = l.n_closed; i < l.n; i++) lower(&g->least_end, session_end(g->sessions, l.rows[i].last));
-    tw_status status = append_rows(&closed->groups, l.rows, l.n_closed, err);
+    tw_status status = append_rows(&t->to->groups, l.rows, l.n_closed, err);
     if (status == TW_OK) status = append_rows(&g->groups, l.rows + l.n_closed, l.n - l.n_closed, err);
     session_list_clear(&l);
     return status;
 }
 
-tw_status group_sessions_take(sink *k, int64_t watermark, sink *to, uint64_t *taken, uint64_t *left, tw_error *err) {
-    group_state *g = STATE_OF(sink, k), *closed = STATE_OF(sink, to);
+/* What was added since the last time, table by table. */
+static tw_status take(taking *t, tw_status (*some)(taking *, group_table *, uint64_t, tw_error *), tw_error *err) {
     group_store old = {0};
-    closed->chained = true;
-    *taken = *left = 0;
-    TRY(swap_stores(g, &old, err));
+    TRY(swap_stores(t->from, &old, err));
     tw_status status = group_store_seal(&old, err);
     for (uint64_t split = 0; split < old.n_splits && status == TW_OK; split++) {
         group_merge *m;
-        group_table *t;
+        group_table *table;
         uint64_t n;
         status = group_merge_open(&old, split, &m, err);
         if (status != TW_OK) break;
-        while ((status = group_merge_table(m, &t, &n, err)) == TW_OK) {
-            status = sort_sessions(g, closed, t, n, watermark, taken, left, err);
+        while ((status = group_merge_table(m, &table, &n, err)) == TW_OK) {
+            status = some(t, table, n, err);
             if (status != TW_OK) break;
             group_merge_skip(m);
         }
@@ -511,6 +533,52 @@ tw_status group_sessions_take(sink *k, int64_t watermark, sink *to, uint64_t *ta
     old.shape = NULL; /* the instance's */
     group_store_clear(&old);
     return status;
+}
+
+tw_status group_sessions_take(sink *k, int64_t watermark, sink *to, uint64_t *taken, uint64_t *left, tw_error *err) {
+    taking t = {.from = STATE_OF(sink, k), .to = STATE_OF(sink, to), .watermark = watermark};
+    t.to->chained = true;
+    TRY(take(&t, sort_sessions, err));
+    *taken = t.taken;
+    *left = t.left;
+    return TW_OK;
+}
+
+/* ---- running results ---- */
+
+void group_state_keep(sink *k) { STATE_OF(sink, k)->running = true; }
+
+/* Adds the groups of a table to those that are kept, and gives them as they are by then. */
+static tw_status update_groups(taking *t, group_table *table, uint64_t n, tw_error *err) {
+    group_state *g = t->from;
+    uint8_t *row;
+    const uint8_t *some[GROUP_STEP], *now[GROUP_STEP];
+    uint64_t hashes[GROUP_STEP];
+    t->taken += n;
+    for (uint32_t chunk = 0; n; chunk++) {
+        uint32_t count = arena_rows_chunk(&table->rows, chunk, &row), step;
+        if (count > n) count = (uint32_t)n;
+        n -= count;
+        for (; count; count -= step, row += (size_t)step * table->shape->layout->stride) {
+            step = count < GROUP_STEP ? count : GROUP_STEP;
+            TRY(keep_rows(g, row, step, err));
+            for (uint32_t i = 0; i < step; i++) {
+                some[i] = row + (size_t)i * table->shape->layout->stride;
+                hashes[i] = row_header(some[i]);
+            }
+            group_find f = {.form = KEY_ENCODED, .rows = some, .hashes = hashes, .n = step};
+            for (uint32_t i = 0; i < step; i++) now[i] = group_table_find_or_make(&g->kept, &f, i);
+            TRY(group_store_append(&t->to->groups, now, step, err));
+        }
+    }
+    return TW_OK;
+}
+
+tw_status group_updates_take(sink *k, sink *to, uint64_t *taken, tw_error *err) {
+    taking t = {.from = STATE_OF(sink, k), .to = STATE_OF(sink, to)};
+    TRY(take(&t, update_groups, err));
+    *taken = t.taken;
+    return TW_OK;
 }
 
 /* ---- planning ---- */

@@ -37,6 +37,12 @@ bool group_sessions_due(const struct sink *k, int64_t watermark);
  * were not. An error is final. */
 tw_status group_sessions_take(struct sink *k, int64_t watermark, struct sink *to, uint64_t *taken, uint64_t *left, tw_error *err);
 
+/* Running results: groups that changed are taken again and again, and all of them kept, in memory. Before it is started. */
+void group_state_keep(struct sink *k);
+/* Gives the groups of `k` to which something was added since the last call, as they are now, to `to`, which was started and has no
+ * rows. Writers may push meanwhile; one call at a time. *taken: how many. An error is final. */
+tw_status group_updates_take(struct sink *k, struct sink *to, uint64_t *taken, tw_error *err);
+
 /* ---- instances whose rows outlive a stop ---- */
 
 struct sink_writer;

@@ -1,12 +1,17 @@
 #include "step/panes.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "engine/checkpoint.h"
+#include "engine/poller.h"
 
-#define SESSIONS_END 0 /* of the pane of all sessions, instead of a time */
+#define ONE_PANE 0 /* in place of an end, where there is one pane only: of all sessions, of running results */
 
 /* How long sessions that have ended may wait for others, so that not all are looked at again and again: */
 enum {
@@ -42,6 +47,11 @@ typedef struct panes {
     mark told;
     bool ended;
     uint64_t sessions_left; /* after the last look at them */
+    int64_t updates;        /* how often running results were given */
+    pthread_mutex_t taking; /* by who gives them, or saves */
+    atomic_bool due;        /* somebody is to give them */
+    int timer;              /* -1: there is none */
+    watch_id timer_watch;
     bool *needed;
     unsigned owners;
 } panes;
@@ -239,7 +249,7 @@ static tw_status push_some(panes_writer *w, const batch_order *order, batch *b, 
 
 static tw_status panes_push(sink_writer *writer, const batch_order *order, batch *b, tw_error *err) {
     panes_writer *w = (panes_writer *)writer;
-    if (of_sink(writer->sink)->options.sessions) return push_pane(w, order, b, SESSIONS_END, err);
+    if (of_sink(writer->sink)->options.end_column == NO_END_COLUMN) return push_pane(w, order, b, ONE_PANE, err);
     const int64_t *ends = b->columns[of_sink(writer->sink)->options.end_column].values;
     bool same = true;
     for (uint32_t i = 1; i < b->rows; i++) same &= ends[i] == ends[0];
@@ -317,7 +327,7 @@ static tw_status take_sessions(panes *p, mark *to, tw_error *err) {
         to->watermark = p->told.watermark;
         return TW_OK;
     }
-    TRY(pane_new(p, SESSIONS_END, &fresh, err));
+    TRY(pane_new(p, ONE_PANE, &fresh, err));
     uint64_t taken = 0;
     tw_status status = group_sessions_take(open->ends.sink, to->watermark, fresh->ends.sink, &taken, &p->sessions_left, err);
     if (status == TW_OK && taken) return give_pane(p, fresh, err);
@@ -325,7 +335,32 @@ static tw_status take_sessions(panes *p, mark *to, tw_error *err) {
     return status;
 }
 
+/* What has changed since the last time, in a pane that has its number for an end. */
+static tw_status give_updates(panes *p, tw_error *err) {
+    pthread_mutex_lock(&p->lock);
+    pane *open = p->open, *fresh = NULL;
+    pthread_mutex_unlock(&p->lock);
+    if (!open) return TW_OK;
+    uint64_t taken = 0;
+    TRY(pane_new(p, p->updates + 1, &fresh, err));
+    tw_status status = group_updates_take(open->ends.sink, fresh->ends.sink, &taken, err);
+    if (status == TW_OK && taken) {
+        p->updates++;
+        return give_pane(p, fresh, err);
+    }
+    pane_free(fresh);
+    return status;
+}
+
+static tw_status take_updates(panes *p, tw_error *err) {
+    pthread_mutex_lock(&p->taking);
+    tw_status status = give_updates(p, err);
+    pthread_mutex_unlock(&p->taking);
+    return status == TW_ERR_MEMORY ? TW_ERR_INTERNAL : status; /* some have been taken */
+}
+
 static tw_status close_until(panes *p, mark *to, tw_error *err) {
+    if (p->options.running) return take_updates(p, err);
     if (p->options.sessions && to->watermark != WATERMARK_END) return take_sessions(p, to, err);
     for (;;) {
         pthread_mutex_lock(&p->lock);
@@ -371,9 +406,9 @@ static tw_status panes_finish(sink *self, tw_error *err) {
 /* ---- going on after a stop ---- */
 
 /* Windows that are closed are read before the epoch has passed, and saved no more. */
-static tw_status panes_save(sink *self, saved_part *to, tw_error *err) {
-    panes *p = of_sink(self);
+static tw_status save_panes(panes *p, saved_part *to, tw_error *err) {
     TRY(part_put_int(to, "watermark", p->told.watermark, err));
+    if (p->options.running) TRY(part_put_int(to, "updates", p->updates, err));
     for (pane *c = p->open; c; c = c->next) { /* nobody pushes, and nobody else advances */
         TRY(group_state_save(c->ends.sink, to, c->end, err));
         for (pane_writer *w = c->writers; w; w = w->next) TRY(group_writer_save(w->inner, to, c->end, err));
@@ -381,9 +416,18 @@ static tw_status panes_save(sink *self, saved_part *to, tw_error *err) {
     return TW_OK;
 }
 
+static tw_status panes_save(sink *self, saved_part *to, tw_error *err) {
+    panes *p = of_sink(self);
+    pthread_mutex_lock(&p->taking);
+    tw_status status = save_panes(p, to, err);
+    pthread_mutex_unlock(&p->taking);
+    return status;
+}
+
 static tw_status panes_load(sink *self, const saved_part *from, tw_error *err) {
     panes *p = of_sink(self);
     p->told.watermark = part_get_int(from, "watermark", WATERMARK_NONE);
+    p->updates = part_get_int(from, "updates", 0);
     atomic_store(&p->passed, p->told.watermark);
     for (uint32_t i = 0; i < part_frames(from); i++) {
         int64_t tag = part_frame_tag(from, i), store = tag % GROUP_STORES_MAX;
@@ -397,22 +441,46 @@ static tw_status panes_load(sink *self, const saved_part *from, tw_error *err) {
 
 static void panes_shape(const sink *self, char *out, size_t capacity) {
     const panes *p = of_sink((sink *)self);
-    snprintf(out, capacity, "%s of %.6g s; %s", p->options.sessions ? "sessions with a gap" : "windows", (double)p->options.size_us * 1e-6, p->options.shape);
+    if (p->options.running) snprintf(out, capacity, "running results; %s", p->options.shape);
+    else snprintf(out, capacity, "%s of %.6g s; %s", p->options.sessions ? "sessions with a gap" : "windows", (double)p->options.size_us * 1e-6, p->options.shape);
+}
+
+static void on_timer(void *context, uint32_t events) {
+    panes *p = context;
+    uint64_t times;
+    tw_error err;
+    bool rang = read(p->timer, &times, sizeof times) == sizeof times;
+    if (rang) atomic_store(&p->due, true);
+    (void)poller_rearm(p->run->poller, p->timer_watch, EPOLLIN, &err);
+    if (rang) run_wake(p->run);
+}
+
+static tw_status start_timer(panes *p, tw_error *err) {
+    struct timespec every = {p->options.size_us / 1000000, p->options.size_us % 1000000 * 1000};
+    p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (p->timer < 0 || timerfd_settime(p->timer, 0, &(struct itimerspec){every, every}, NULL) != 0)
+        return error_io(err, errno, "cannot make a timer");
+    return poller_add(p->run->poller, p->timer, EPOLLIN, on_timer, p, &p->timer_watch, err);
 }
 
 static tw_status panes_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
-    of_sink(self)->run = run;
-    return TW_OK;
+    panes *p = of_sink(self);
+    p->run = run;
+    return p->options.running ? start_timer(p, err) : TW_OK;
 }
 
 static void panes_describe(const sink *self, char *out, size_t capacity) {
     const panes_options *o = &of_sink((sink *)self)->options;
-    snprintf(out, capacity, o->sessions ? "sessions with a gap of %.6g s, until the watermark passes them"
+    if (o->running) snprintf(out, capacity, "all groups in memory; those that changed, every %.6g s", (double)o->size_us * 1e-6);
+    else snprintf(out, capacity, o->sessions ? "sessions with a gap of %.6g s, until the watermark passes them"
                                         : "a state for each window of %.6g s, until the watermark passes it", (double)o->size_us * 1e-6);
 }
 
 static void panes_release(panes *p) {
     if (--p->owners) return;
+    if (p->timer_watch) poller_remove(p->run->poller, p->timer_watch);
+    if (p->timer >= 0) close(p->timer);
+    pthread_mutex_destroy(&p->taking);
     panes_free_list(p->open);
     panes_free_list(p->closed);
     pthread_mutex_destroy(&p->lock);
@@ -438,10 +506,11 @@ static tw_status panes_source_start(source *self, run_context *run, uint64_t *n_
     return TW_OK;
 }
 
-static tw_status constant_times(panes *p, int64_t value, uint32_t n, bool needed, column *out, tw_error *err) {
-    *out = (column){.type = type_of(TYPE_TIMESTAMP), .rows = n};
-    if (!needed) return TW_OK;
-    TRY(column_new(p->run->memory, type_of(TYPE_TIMESTAMP), n, out, err));
+static tw_status constant(panes *p, uint32_t at, int64_t value, uint32_t n, column *out, tw_error *err) {
+    const type *t = p->options.out->fields[at].type;
+    *out = (column){.type = t, .rows = n};
+    if (!p->needed[at]) return TW_OK;
+    TRY(column_new(p->run->memory, t, n, out, err));
     for (uint32_t i = 0; i < n; i++) ((int64_t *)out->values)[i] = value;
     return TW_OK;
 }
@@ -457,8 +526,8 @@ static tw_status panes_next(reader *self, batch **out, tw_error *err) {
     tw_status status = batch_new(o->out, inner->rows, &b, err);
     for (uint32_t i = 0, from = 0; i < o->out->n && status == TW_OK; i++) {
         column *c = &b->columns[i];
-        if (i == o->start_at) status = constant_times(p, r->pane->end - o->size_us, b->rows, p->needed[i], c, err);
-        else if (i == o->end_at) status = constant_times(p, r->pane->end, b->rows, p->needed[i], c, err);
+        if (i == o->start_at) status = constant(p, i, r->pane->end - o->size_us, b->rows, c, err);
+        else if (i == o->end_at) status = constant(p, i, r->pane->end, b->rows, c, err);
         else column_share(&inner->columns[from++], c);
     }
     batch_unref(inner);
@@ -506,6 +575,7 @@ static pane *next_to_read(panes *p, bool *is_mark) {
 
 static tw_status panes_source_open(source *self, uint64_t split, reader **out, tw_error *err) {
     panes *p = of_source(self);
+    if (atomic_exchange(&p->due, false)) TRY(take_updates(p, err));
     panes_reader *r = calloc(1, sizeof *r);
     if (!r) return no_memory(p, err);
     bool is_mark = false;
@@ -584,7 +654,10 @@ tw_status panes_create(const panes_options *options, sink **out_sink, source **o
     p->owners = 2;
     atomic_init(&p->passed, WATERMARK_NONE);
     pthread_mutex_init(&p->lock, NULL);
-    p->sink = (sink){.class = &panes_sink_class, .name = options->name, .may_spill = true, .keeps_state = true};
+    pthread_mutex_init(&p->taking, NULL);
+    atomic_init(&p->due, false);
+    p->timer = -1;
+    p->sink = (sink){.class = &panes_sink_class, .name = options->name, .may_spill = !options->running, .keeps_state = true};
     p->source = (source){.class = &panes_source_class, .name = options->name, .live = true};
     *out_sink = &p->sink;
     *out_source = &p->source;
