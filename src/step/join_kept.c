@@ -65,9 +65,9 @@ static uint64_t *find_slot(const row_set *s, uint64_t hash, const uint8_t *row) 
 
 /* For so many chains more. Those that are there keep their rows in place. */
 static tw_status reserve_slots(row_set *s, uint64_t more, tw_error *err) {
-    uint64_t chains = s->n_chains + more, capacity = row_table_capacity(chains * 3 / 2 < 32 ? 32 : chains * 3 / 2, UINT64_MAX);
+    uint64_t chains = s->n_chains + more, capacity = row_table_capacity(chains < 16 ? 32 : 2 * chains, UINT64_MAX);
     if (chains * 2 <= s->table.capacity) return TW_OK;
-    if (chains > ROW_TABLE_ROWS_MAX) return refused(s, err);
+    if (2 * chains > ROW_TABLE_ROWS_MAX) return refused(s, err);
     buffer *slots = arena_rows_buffer(&s->rows, capacity * sizeof(uint64_t));
     if (!slots) return refused(s, err);
     row_table old = s->table;
@@ -194,6 +194,11 @@ static void find_chains(const join_kept *k, const kept_part *p, const kept_input
     }
     for (uint32_t i = 0; i < g->n; i++)
         for (unsigned at = 0; at < KEPT_SPANS; at++) {
+            const uint64_t *slot = row_table_candidate(&other->table, row_table_slot(&other->table, g->hashes[i][at]), g->hashes[i][at]);
+            if (*slot) __builtin_prefetch(slot_row(*slot) + l->extra_offset);
+        }
+    for (uint32_t i = 0; i < g->n; i++)
+        for (unsigned at = 0; at < KEPT_SPANS; at++) {
             bool looks = !g->nulls[i] && (at == 0 || g->hashes[i][1] != g->hashes[i][0]);
             g->chains[i][at] = looks ? slot_row(*find_slot(other, g->hashes[i][at], g->rows[i])) : NULL;
         }
@@ -286,12 +291,13 @@ static tw_status take_group(const join_kept *k, kept_part *p, const kept_input *
     return status;
 }
 
-tw_status join_kept_take(join_kept *k, uint32_t part, const kept_input *in, uint32_t *done, join_findings *found,
+tw_status join_kept_take(join_kept *k, uint32_t part, const kept_input *in, bool wait, uint32_t *done, join_findings *found,
                          tw_error *err) {
     kept_part *p = &k->parts[part];
     uint32_t first = found->n_hits;
     TRY(reserve_finding(found, err));
-    pthread_mutex_lock(&p->lock);
+    if (!wait && pthread_mutex_trylock(&p->lock) != 0) return TW_OK;
+    if (wait) pthread_mutex_lock(&p->lock);
     tw_status status = TW_OK;
     while (*done < in->n && status == TW_OK) {
         uint32_t n = in->n - *done < KEPT_ROWS_TOGETHER ? in->n - *done : KEPT_ROWS_TOGETHER;
@@ -335,8 +341,10 @@ static sweep_count count_rows(const join_kept *k, const row_set *s, unsigned sid
     return c;
 }
 
-static tw_status copy_left(const join_kept *k, const row_set *from, unsigned side, int64_t bound, row_set *to, tw_error *err) {
+static tw_status copy_left(const join_kept *k, const row_set *from, unsigned side, int64_t bound, uint64_t n_left, row_set *to,
+                           tw_error *err) {
     const row_layout *l = from->rows.layout;
+    if (n_left) TRY(reserve_slots(to, n_left < from->n_chains ? n_left : from->n_chains, err));
     for (uint32_t i = 0; i < from->rows.n_chunks; i++) {
         uint8_t *row;
         uint32_t n = arena_rows_chunk(&from->rows, i, &row);
@@ -357,7 +365,7 @@ static tw_status sweep(const join_kept *k, kept_part *p, unsigned side, int64_t 
     TRY(reserve_finding(found, err));
     fresh = set_new(k, side);
     if (!fresh) return refused(old, err);
-    tw_status status = copy_left(k, old, side, bound, fresh, err);
+    tw_status status = copy_left(k, old, side, bound, old->rows.n - c.passed - c.done, fresh, err);
     if (status != TW_OK) {
         set_unref(fresh);
         return status;

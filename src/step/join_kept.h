@@ -86,8 +86,9 @@ typedef struct kept_input {
     uint32_t n;
 } kept_input;
 
-/* *done, 0 at first, counts rows that were taken, also before TW_ERR_MEMORY: the call may be repeated then. */
-tw_status join_kept_take(join_kept *k, uint32_t part, const kept_input *in, uint32_t *done, join_findings *found,
+/* *done, 0 at first, counts rows that were taken, also before TW_ERR_MEMORY: the call may be repeated then. Without `wait`
+ * none is when another thread has the partition. */
+tw_status join_kept_take(join_kept *k, uint32_t part, const kept_input *in, bool wait, uint32_t *done, join_findings *found,
                          tw_error *err);
 /* No row of a time before the watermark is to come: forgets, and finds who has no partner. *out: no row that is found
  * from now on is older. */

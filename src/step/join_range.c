@@ -43,7 +43,13 @@ static tw_status no_memory(tw_error *err) { return error_set(err, TW_ERR_MEMORY,
 
 /* ---- the list ---- */
 
-static size_t bytes_of(const finding_list *f) { return f->found.hits ? f->found.hits->capacity : 0; }
+/* What only waits to be given. */
+static size_t bytes_of(const finding_list *f) {
+    size_t bytes = f->found.hits ? f->found.hits->capacity : 0;
+    for (uint32_t i = 0; i < f->found.n; i++)
+        if (f->found.items[i].swept) bytes += f->found.items[i].sets[f->found.items[i].side]->rows.bytes;
+    return bytes;
+}
 
 static void list_free(finding_list *f) {
     if (!f) return;
@@ -54,12 +60,13 @@ static void list_free(finding_list *f) {
 /* Takes it over. */
 static void append(join *j, finding_list *f) {
     range_join *r = j->range;
+    size_t bytes = bytes_of(f);
     pthread_mutex_lock(&r->lock);
     f->after = r->told;
     f->next = NULL;
     *r->last = f;
     r->last = &f->next;
-    r->bytes += bytes_of(f);
+    r->bytes += bytes;
     pthread_mutex_unlock(&r->lock);
     run_wake(j->run);
 }
@@ -70,8 +77,8 @@ typedef struct range_writer {
     sink_writer writer;
     /* The batch at hand, by partition; it stays while memory is refused. */
     bool begun;
-    uint32_t part, done;   /* where it goes on */
-    uint32_t *rows, *ends; /* those of partition p end at ends[p] */
+    uint32_t *rows, *ends; /* those of partition p end at ends[p], */
+    uint32_t *done;        /* and so many of them are taken */
     uint64_t *hashes;
     uint32_t capacity;
     column *columns;
@@ -82,6 +89,7 @@ static void writer_free(range_writer *w) {
     list_free(w->found);
     free(w->rows);
     free(w->ends);
+    free(w->done);
     free(w->hashes);
     free(w->columns);
     free(w);
@@ -93,8 +101,9 @@ static tw_status range_open(sink *self, sink_writer **out, tw_error *err) {
     if (!w) return no_memory(err);
     w->writer.sink = self;
     w->ends = calloc(j->range->kept.n_parts + 1, sizeof *w->ends);
+    w->done = calloc(j->range->kept.n_parts, sizeof *w->done);
     w->columns = calloc(j->n_keys + j->out->n, sizeof *w->columns);
-    if (!w->ends || !w->columns) {
+    if (!w->ends || !w->done || !w->columns) {
         writer_free(w);
         return no_memory(err);
     }
@@ -133,7 +142,7 @@ static void scatter(range_writer *w, const join *j, unsigned side, const batch *
         w->rows[w->ends[join_kept_part(k, w->hashes[row])]++] = row;
     }
     for (uint32_t i = 0; i < j->sides[side].layout->n; i++) w->columns[i] = b->columns[j->sides[side].columns[i]];
-    w->part = w->done = 0;
+    memset(w->done, 0, k->n_parts * sizeof *w->done);
     w->begun = true;
 }
 
@@ -146,11 +155,12 @@ static tw_status range_push(sink_writer *writer, const batch_order *order, batch
         TRY(writer_reserve(w, b->rows, err));
         scatter(w, j, side, b);
     }
-    for (; w->part < r->kept.n_parts; w->part++, w->done = 0) {
-        uint32_t begin = w->part ? w->ends[w->part - 1] : 0;
-        kept_input in = {side, w->columns, w->hashes, b->columns[r->times[side]].values, w->rows + begin, w->ends[w->part] - begin};
-        if (in.n) TRY(join_kept_take(&r->kept, w->part, &in, &w->done, &w->found->found, err));
-    }
+    for (unsigned wait = 0; wait < 2; wait++) /* partitions that others have come last */
+        for (uint32_t p = 0; p < r->kept.n_parts; p++) {
+            uint32_t begin = p ? w->ends[p - 1] : 0;
+            kept_input in = {side, w->columns, w->hashes, b->columns[r->times[side]].values, w->rows + begin, w->ends[p] - begin};
+            if (w->done[p] < in.n) TRY(join_kept_take(&r->kept, p, &in, wait, &w->done[p], &w->found->found, err));
+        }
     w->begun = false;
     if (!w->found->found.n) return TW_OK;
     append(j, w->found);

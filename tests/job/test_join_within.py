@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from harness import seed_of
-from live import Live, connect, free_port, wait_until
+from live import Live, connect, free_port, settle, wait_until
 from test_checkpoint import values_of, wait_for_rows
 from test_window import events, micros, parts
 
@@ -105,8 +105,6 @@ def generated(thalweg, n, seed):
 RANGES = [("20ms", 20_000, 20_000), ({"after": "30ms"}, 0, 30_000), ({"before": "10ms", "after": "5ms"}, 10_000, 5_000)]
 
 
-@pytest.mark.sanitized
-@pytest.mark.threaded
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("options", [{}, {"run_parallelism": 1, "run_memory": "32MiB"}, {"run_parallelism": 8, "run_batch_rows": 50}], ids=["2", "1", "8"])
 def test_endless_flows(thalweg, how, options):
@@ -378,3 +376,23 @@ def test_explain(thalweg):
     assert told.exit == 0
     assert "move into join (inner, with right on key, from 0 s before to 5 s after, lateness 0 s, both sides by hash" in told.stdout
     assert "what a step remembers must fit" in told.stdout
+
+
+def test_a_reader_that_stands_still_holds_the_flows_back(thalweg):
+    """Rows that nobody takes, pairs and those without a partner, do not pile up."""
+    port = free_port()
+    flow = endless({"how": "full", "within": "2ms"})
+    for name in ("left", "right"):
+        flow["flows"][name]["source"]["generate"].update(rate="100000000/s", keys=1000, out_of_order=0)
+    flow["flows"]["left"]["sink"] = {"tcp": {"listen": f"127.0.0.1:{port}", "format": "csv"}}
+    with Live(thalweg, flow, run_memory="64MiB", run_parallelism=2) as live:
+        reader = connect(port)
+        assert reader.recv(10)
+        before = -1
+        while live.rss() != before:  # it does not grow any more
+            before = live.rss()
+            settle(0.3)
+        assert live.process.poll() is None and before < 128 << 20
+        reader.close()
+        live.process.kill()
+        live.process.communicate()
