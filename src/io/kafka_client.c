@@ -129,6 +129,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     if (level > LOG_WARNING_LEVEL || !c) return;
     const char *after = strncmp(words, "[thrd:", 6) == 0 ? strstr(words, "]: ") : NULL;
     note_trouble(c, after ? after + 3 : words);
+    if (atomic_load(&c->up)) run_log(c->run, TW_LOG_WARNING, "kafka: %s", after ? after + 3 : words);
 }
 
 static void on_ready(void *context, uint32_t events) {
@@ -251,7 +252,10 @@ tw_status kafka_find_topic(kafka_client *c, const char *name, const char *broker
         pause_ms(50);
     }
     rd_kafka_topic_destroy(topic);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return TW_OK;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        atomic_store(&c->up, true);
+        return TW_OK;
+    }
     if (run_cancelled(c->run)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
     return explain(c, code, name, brokers, err);
 }

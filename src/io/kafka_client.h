@@ -55,6 +55,7 @@ typedef struct kafka_client {
     void *context;
     pthread_mutex_t lock;
     char trouble[300];      /* what librdkafka said last; "" */
+    atomic_bool up;         /* brokers have answered: trouble from then on is an outage, and told */
 } kafka_client;
 
 /* Connects in the background. Uses up `conf` (a copy of the settings) in any case. */

@@ -384,6 +384,16 @@ static tw_status no_answer(const live_source *s, int failed, tw_error *err) {
     return failed ? error_io(err, failed, "%s", words) : error_set(err, TW_ERR_IO, "%s", words);
 }
 
+/* An outage is told when all addresses have failed, and its end. */
+static void tell_outage(live_source *s, int failed) {
+    const live_options *o = &s->options;
+    pthread_mutex_lock(&s->lock);
+    bool changes = s->told != (failed != 0) && (!failed || s->attempts > o->endpoint.n);
+    if (changes) s->told = !s->told;
+    pthread_mutex_unlock(&s->lock);
+    if (changes) socket_tell_outage(s->run, o->kind, &o->endpoint, failed, o->retry_ns);
+}
+
 /* There is no connection to the peer: calls it when it is time to. */
 static tw_status call(live_source *s, tw_error *err) {
     uint64_t now = clock_ns();
@@ -401,6 +411,7 @@ static tw_status call(live_source *s, tw_error *err) {
     pthread_mutex_lock(&s->lock);
     call_later(s, failed);
     pthread_mutex_unlock(&s->lock);
+    tell_outage(s, failed);
     return TW_OK;
 }
 
@@ -413,6 +424,7 @@ static bool is_connected(live_source *s, connection *c) {
     if (!failed) s->lost_at_ns = s->attempts = 0;
     pthread_mutex_unlock(&s->lock);
     if (failed) live_source_close(s, c);
+    tell_outage(s, failed);
     return !failed;
 }
 

@@ -147,6 +147,7 @@ struct live_source {
     uint64_t call_at_ns, lost_at_ns;
     uint64_t random;
     int last_errno;
+    bool told;                /* that it does not answer */
 };
 
 /* Takes over what `o` holds, also on failure; the class's `bytes` says how large a connection is. */

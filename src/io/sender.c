@@ -437,6 +437,7 @@ static void sleep_until_bell(sender *s, uint64_t ns) {
 
 static void keep_connected(sender *s, bool was_lost, int failed) {
     uint64_t random = clock_ns() | 1, since = clock_ns();
+    bool told = false;
     for (unsigned attempt = 0; !atomic_load(&s->quits); attempt++) {
         if (attempt || (was_lost && !s->options.connection_each)) sleep_until_bell(s, backoff_ns(attempt, &random));
         if (atomic_load(&s->quits)) return;
@@ -445,6 +446,10 @@ static void keep_connected(sender *s, bool was_lost, int failed) {
             return;
         }
         int fd = call_peer(s, attempt, &failed);
+        if (told != (fd < 0) && (told || attempt >= s->options.endpoint->n) && !atomic_load(&s->quits)) { /* all addresses failed */
+            told = !told;
+            socket_tell_outage(s->run, s->options.kind, s->options.endpoint, told ? failed : 0, s->options.retry_ns);
+        }
         if (fd < 0) continue;
         peer_connected(s, s->peers, fd);
         return;

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/pipeline.h"
+
 enum { BACKLOG = 4096 };
 
 /* ---- addresses ---- */
@@ -193,4 +195,14 @@ int socket_result(int fd) {
     int failed = 0;
     socklen_t bytes = sizeof failed;
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &bytes) == 0 ? failed : errno;
+}
+
+void socket_tell_outage(run_context *run, const char *kind, const endpoint *e, int failed, uint64_t retry_ns) {
+    tw_error why = {0};
+    if (!failed) {
+        run_log(run, TW_LOG_INFO, "%s: '%.120s' is there again", kind, e->text);
+        return;
+    }
+    error_io(&why, failed, "%s: no connection to '%.120s'", kind, e->text);
+    run_log(run, TW_LOG_WARNING, "%s; it is called again for %g s", why.message, (double)retry_ns * 1e-9);
 }

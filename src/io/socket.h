@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 
+struct run_context; /* engine/pipeline.h */
+
 enum { SOCKET_ADDRESSES_MAX = 8, SOCKET_NAME_MAX = 128 };
 
 typedef struct socket_address {
@@ -49,5 +51,7 @@ int socket_accept(int listener, char name[SOCKET_NAME_MAX]);
  * socket_result. -1 and errno. */
 int socket_connect(const endpoint *e, unsigned attempt);
 int socket_result(int fd); /* 0, or the errno with which it failed */
+/* A line for whoever listens to the run: the peer does not answer, and is called again; or (failed 0) it is back. */
+void socket_tell_outage(struct run_context *run, const char *kind, const endpoint *e, int failed, uint64_t retry_ns);
 
 #endif

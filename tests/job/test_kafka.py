@@ -212,6 +212,7 @@ def test_a_broker_that_is_killed_and_comes_back(thalweg, own_broker, name):
         values = broker.await_values(out, 2000)
         summary = stop(process)
     assert summary["rows_in"] == summary["rows_out"] == 2000
+    assert summary["warnings"] > 0
     assert sorted(values) == sorted(f"{run}{n}" for run in "ab" for n in range(1000))
 
 

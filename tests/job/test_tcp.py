@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -525,3 +526,30 @@ def test_explain_and_help_name_it(thalweg):
                                                             {"tcp": {"connect": "localhost:7002", "framing": "length"}})))
     text = thalweg.command("explain", "job.yaml").stdout
     assert "listens on :7001, messages by length, endless" in text and "binary by length, to localhost:7002" in text, text
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_an_outage_is_told(thalweg, quiet):
+    """A peer that is not there, and then is: a warning and a line on standard error, counted in the summary."""
+    port, back = free_port(), free_port()
+    flow = job({"tcp": {"connect": f"127.0.0.1:{port}"}}, {"tcp": {"connect": f"127.0.0.1:{back}"}})
+    arguments = thalweg.job_arguments(flow, True, {}) + (["--quiet"] if quiet else [])
+    process = subprocess.Popen(thalweg.argv(*arguments), cwd=thalweg.folder, env=thalweg.environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        lines = []
+        while not quiet and sum("is called again" in line for line in lines) < 2:
+            lines.append(process.stderr.readline().decode())
+        with socket.create_server(("127.0.0.1", port)) as server, socket.create_server(("127.0.0.1", back)) as sink:
+            there, out = server.accept()[0], sink.accept()[0]
+            there.sendall(b"one\n")
+            assert out.recv(100) == b"one\n"
+            process.send_signal(signal.SIGTERM)
+            stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    said = "".join(lines) + stderr.decode()
+    for where in (port, back):
+        assert quiet or f"thalweg: warning: tcp: no connection to '127.0.0.1:{where}': Connection refused; it is called again" in said
+        assert quiet or f"thalweg: tcp: '127.0.0.1:{where}' is there again" in said
+    assert not said if quiet else json.loads(stdout)["warnings"] == 2
