@@ -40,8 +40,8 @@ static trial trial_of(const grid *g, double cost, double rate) {
                    .give_up_ns = (uint64_t)(limits_of(g, cost).latency * GIVE_UP * NS), .work_ns = g->work_ns};
 }
 
-static tw_status open_rig(const sweep *s, const grid_engine *e, double size, double cost, rig *out, tw_error *err) {
-    return rig_open(s->grid, e, size, cost, s->has_network ? &s->network : NULL, s->folder, s->watcher->stopped, out, err);
+static tw_status open_rig(const sweep *s, const grid *g, const grid_engine *e, double size, double cost, rig *out, tw_error *err) {
+    return rig_open(g, e, size, cost, s->has_network ? &s->network : NULL, s->folder, s->watcher->stopped, out, err);
 }
 
 /* The raw framed rate: the generator as fast as it can, into the simplest receiver. */
@@ -55,7 +55,7 @@ static tw_status network_bound(sweep *s, size_t size_index, connector kind, doub
         trial flood = {.mode = LOAD_FLOOD, .warmup_ns = FLOOD_WARMUP_NS, .measured_ns = s->grid->measured_ns, .give_up_ns = 1000000000u};
         trial_report report = {0};
         rig r;
-        TRY(rig_open(&plain, &raw, s->grid->sizes[size_index], 0, s->has_network ? &s->network : NULL, s->folder, s->watcher->stopped, &r, err));
+        TRY(open_rig(s, &plain, &raw, s->grid->sizes[size_index], 0, &r, err));
         tw_status status = rig_trial(&r, &flood, &report, err);
         rig_close(&r);
         if (status != TW_OK) return status;
@@ -106,8 +106,12 @@ static tw_status search_cell(sweep *s, cell *c, rig *r, tw_error *err) {
         c->others_cpu = fmax(c->others_cpu, r->others_cpu);
         c->trials++;
         if (v == VERDICT_SUSTAINED) keep(c, r, rate, &report);
-        else if (at.failed == 0 || rate <= at.failed) last_failed = v, snprintf(c->why, sizeof c->why, "%s", why);
-        more = search_tell(&at, v == VERDICT_SUSTAINED ? SEARCH_SUSTAINED : v == VERDICT_ENGINE ? SEARCH_FAILED : SEARCH_FAILED_NARROWLY, report.delivered);
+        double failed = at.failed;
+        search_told told = v == VERDICT_SUSTAINED ? SEARCH_SUSTAINED : v == VERDICT_ENGINE ? SEARCH_FAILED : SEARCH_FAILED_NARROWLY;
+        more = search_tell(&at, told, report.delivered);
+        if (at.failed == failed) continue;
+        last_failed = v;
+        snprintf(c->why, sizeof c->why, "%s", why);
     }
     c->generator_bound = last_failed == VERDICT_GENERATOR;
     return TW_OK;
@@ -132,7 +136,7 @@ static void set_beside_bounds(const sweep *s, cell *c) {
 static tw_status measure_cell(sweep *s, cell *c, size_t size_index, tw_error *err) {
     TRY(network_bound(s, size_index, c->engine->connector, &c->network_bound, err));
     rig r;
-    TRY(open_rig(s, c->engine, c->size, c->cost, &r, err));
+    TRY(open_rig(s, s->grid, c->engine, c->size, c->cost, &r, err));
     tw_error mine = {0};
     tw_status status = s->grid->mode == LOAD_CLOSED ? closed_cell(s, c, &r, &mine) : search_cell(s, c, &r, &mine);
     rig_close(&r);

@@ -81,7 +81,8 @@ tw_status feed_kafka_open(const char *target, uint64_t until_ns, feed_kafka **ou
 tw_status feed_kafka_send(feed_kafka *f, const uint8_t *bytes, size_t n, uint64_t until_ns, uint64_t *blocked_ns, tw_error *err) {
     for (size_t at = 0; at < n;) {
         size_t length = length_read(bytes + at);
-        if (rd_kafka_produce(f->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, (void *)(bytes + at + LENGTH_BYTES), length, NULL, 0, NULL) == 0) {
+        void *message = (void *)(bytes + at + LENGTH_BYTES); /* copied */
+        if (rd_kafka_produce(f->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, message, length, NULL, 0, NULL) == 0) {
             at += LENGTH_BYTES + length;
             continue;
         }

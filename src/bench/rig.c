@@ -339,7 +339,8 @@ static tw_status start_all(rig *r, double rate, tw_error *err) {
     TRY(order(r, await, "awaited", line, err));
     if (!r->engine->warmup_ns || rate <= 0) return TW_OK;
     struct text t = {0};
-    trial warmup = {.mode = LOAD_OPEN, .rate = rate * WARMUP_SHARE, .measured_ns = r->engine->warmup_ns, .give_up_ns = r->engine->warmup_ns + 10000000000u};
+    trial warmup = {.mode = LOAD_OPEN, .rate = rate * WARMUP_SHARE, .measured_ns = r->engine->warmup_ns,
+                    .give_up_ns = r->engine->warmup_ns + 10000000000u};
     text_append_string(&t, "trial ");
     trial_write(&warmup, &t);
     tw_status status = order(r, text_string(&t), "report", line, err);

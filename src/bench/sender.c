@@ -68,34 +68,37 @@ static uint64_t due_by(const line *l, uint64_t now) {
 
 static bool has_schedule(const trial *t) { return t->mode == LOAD_OPEN || t->mode == LOAD_BURST; }
 
+static struct timespec time_of(uint64_t ns) { return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)}; }
+
+/* Closed loop: how much this line may send, of which it takes its share alone: results belong to no line. */
+static uint64_t wait_for_room(line *l) {
+    sender *s = l->sender;
+    const trial *t = &s->trial;
+    int64_t share = t->in_flight / s->options.connections + (l->index < t->in_flight % s->options.connections), room;
+    struct timespec end = time_of(s->until_ns);
+    pthread_mutex_lock(&s->marks.lock);
+    s->marks.waits = true;
+    while ((room = t->in_flight + (int64_t)atomic_load(&s->marks.back) - (int64_t)atomic_load(&s->marks_sent)) <= 0 &&
+           clock_ns() < s->until_ns)
+        pthread_cond_timedwait(&s->marks.came, &s->marks.lock, &end);
+    pthread_mutex_unlock(&s->marks.lock);
+    if (clock_ns() >= s->until_ns) return 0;
+    return (uint64_t)(room < share ? room : share);
+}
+
 /* What may be sent now; waits until that is something. 0: the trial is over. */
 static uint64_t wait_for_due(line *l) {
     sender *s = l->sender;
+    if (s->trial.mode == LOAD_CLOSED) return wait_for_room(l);
     for (;;) {
         uint64_t now = clock_ns();
         if (now >= s->until_ns) return 0;
         if (s->trial.mode == LOAD_FLOOD) return l->batch_most;
-        if (s->trial.mode == LOAD_CLOSED) {
-            uint64_t most = s->trial.in_flight / s->options.connections + (l->index < s->trial.in_flight % s->options.connections);
-            struct timespec end = {(time_t)(s->until_ns / 1000000000u), (long)(s->until_ns % 1000000000u)};
-            uint64_t under_way;
-            pthread_mutex_lock(&s->marks.lock);
-            s->marks.waits = true;
-            /* Results belong to no line: each takes its share of all. */
-            while ((under_way = atomic_load(&s->marks_sent) - atomic_load(&s->marks.back)) >= s->trial.in_flight && clock_ns() < s->until_ns)
-                pthread_cond_timedwait(&s->marks.came, &s->marks.lock, &end);
-            pthread_mutex_unlock(&s->marks.lock);
-            uint64_t room = s->trial.in_flight > under_way ? s->trial.in_flight - under_way : 0;
-            if (clock_ns() >= s->until_ns || !most) return 0;
-            if (room) return room < most ? room : most;
-            continue;
-        }
         uint64_t due = due_by(l, now);
         if (due > l->sent) return due - l->sent;
         l->feed.blocked_ns = 0; /* it is on time: what was, explains nothing later */
         uint64_t at = due_ns(l, l->sent);
-        if (at >= s->until_ns) at = s->until_ns;
-        struct timespec t = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+        struct timespec t = time_of(at < s->until_ns ? at : s->until_ns);
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
     }
 }
@@ -167,9 +170,10 @@ static bool too_late(const line *l, uint64_t now) {
     sender *s = l->sender;
     if (!has_schedule(&s->trial)) return false;
     if (lag_of(l, now) * 1e9 > (double)s->trial.give_up_ns) return true;
-    uint64_t newest = atomic_load(&s->marks.newest);
+    if (atomic_load(&s->marks_sent) <= atomic_load(&s->marks.back)) return false;
+    uint64_t newest = atomic_load(&s->marks.newest), between_marks = (uint64_t)(1e9 * (double)s->every / s->trial.rate);
     if (newest < s->begin_ns) newest = s->begin_ns;
-    return atomic_load(&s->marks_sent) > atomic_load(&s->marks.back) && newest + s->trial.give_up_ns + (uint64_t)(1e9 * (double)s->every / s->trial.rate) < now;
+    return newest + between_marks + s->trial.give_up_ns < now;
 }
 
 static void *send_messages(void *argument) {
@@ -220,7 +224,7 @@ static bool drain(sender *s) {
         sent += s->lines[i].marks;
         broken |= s->lines[i].feed.broken;
     }
-    struct timespec until = {(time_t)(end / 1000000000u), (long)(end % 1000000000u)};
+    struct timespec until = time_of(end);
     pthread_mutex_lock(&s->marks.lock);
     s->marks.waits = true;
     while (!broken && atomic_load(&s->marks.back) < sent && clock_ns() < end)
@@ -272,7 +276,8 @@ static void sum_up(sender *s, double cpu, bool drained, trial_report *r) {
 
 static tw_status run_trial(sender *s, const trial *t, trial_report *r, tw_error *err) {
     s->trial = *t;
-    double every = t->mode == LOAD_CLOSED ? 1 : t->mode == LOAD_FLOOD ? (double)FLOOD_MARK_BYTES / s->options.size : t->rate / MARKS_PER_SECOND;
+    double every = t->mode == LOAD_CLOSED ? 1 : t->rate / MARKS_PER_SECOND;
+    if (t->mode == LOAD_FLOOD) every = (double)FLOOD_MARK_BYTES / s->options.size;
     s->every = every > 1 ? (uint64_t)ceil(every) : 1;
     s->begin_ns = clock_ns() + START_NS;
     s->from_ns = s->begin_ns + t->warmup_ns;
@@ -370,7 +375,7 @@ tw_status sender_run(const sender_options *o, tw_error *err) {
     for (uint32_t i = 0; i < o->connections; i++) s.lines[i] = (line){.sender = &s, .index = i, .feed.fd = -1};
     /* Who measures comes first, as far as it may: sleeps end when they should, and no worker keeps it waiting. */
     prctl(PR_SET_TIMERSLACK, 1UL);
-    setpriority(PRIO_PROCESS, 0, -10);
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) - 10);
     tw_status status = marks_open(&s.marks, o->results, err);
     char order[512];
     if (status == TW_OK) {

@@ -139,10 +139,8 @@ static void errors_have_places(void **state) {
         error_list errors = {0};
         assert_null(parse(wrong[i].text, &errors));
         assert_true(errors.n > 0);
-        if (!strstr(errors.items[0].message, wrong[i].message)) print_error("%s: %s\n", wrong[i].text, errors.items[0].message);
         assert_non_null(strstr(errors.items[0].message, wrong[i].message));
         assert_string_equal(errors.items[0].file, "g.yaml");
-        if (errors.items[0].line != wrong[i].line || errors.items[0].column != wrong[i].column) print_error("%s: %u:%u\n", wrong[i].text, errors.items[0].line, errors.items[0].column);
         assert_int_equal(errors.items[0].line, wrong[i].line);
         assert_int_equal(errors.items[0].column, wrong[i].column);
         error_list_free(&errors);
