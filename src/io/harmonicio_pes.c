@@ -134,6 +134,7 @@ static void accept_some(pe_server *s) {
     char name[SOCKET_NAME_MAX];
     while (s->n < PES_MAX) {
         int fd = socket_accept(s->listener, name);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) poll(NULL, 0, LOOK_MS);
         if (fd < 0) return;
         pe *p = calloc(1, sizeof *p);
         if (!p) {

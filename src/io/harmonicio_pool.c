@@ -24,6 +24,7 @@ struct pool {
     pthread_mutex_t lock;   /* of all below */
     pthread_cond_t bell;
     uint32_t registered, busy;
+    bool polling, early;    /* asking; a connection came before the answer that we are registered */
     bool stopping, over;
     tw_error error;
     client_reply reply;     /* the thread's */
@@ -34,6 +35,7 @@ static void ring(pool *p) { pthread_cond_signal(&p->bell); }
 void pool_begins(pool *p) {
     pthread_mutex_lock(&p->lock);
     if (p->registered) p->registered--;
+    else if (p->polling) p->early = true;
     p->busy++;
     pthread_mutex_unlock(&p->lock);
 }
@@ -82,14 +84,19 @@ static tw_status refused(const pool *p, tw_error *err) {
 /* Asks for work as one of us that is free. */
 static tw_status poll_once(pool *p, tw_error *err) {
     int fd;
-    TRY(client_poll(&p->client, p->options.host, p->port, true, &p->reply, &fd, err));
+    pthread_mutex_lock(&p->lock);
+    p->polling = true;
+    p->early = false;
+    pthread_mutex_unlock(&p->lock);
+    tw_status status = client_poll(&p->client, p->options.host, p->port, true, &p->reply, &fd, err);
+    pthread_mutex_lock(&p->lock);
+    p->polling = false;
+    if (status == TW_OK && p->reply.code == 200 && !p->early) p->registered++;
+    pthread_mutex_unlock(&p->lock);
+    if (status != TW_OK) return status;
     if (p->reply.code == 203) return adopt(p, fd, err);
     close(fd);
-    if (p->reply.code != 200) return refused(p, err);
-    pthread_mutex_lock(&p->lock);
-    p->registered++;
-    pthread_mutex_unlock(&p->lock);
-    return TW_OK;
+    return p->reply.code == 200 ? TW_OK : refused(p, err);
 }
 
 static tw_status look_at_queue(pool *p, tw_error *err) {

@@ -74,9 +74,13 @@ static void wake_idle(harmonicio_sink *k, const uint8_t *digest, client_reply *r
     if (client_ask_place(&k->client, digest, r, &idle, &err) != TW_OK || r->code != 200 || idle.role != ROLE_WORKER) return;
     if (client_poll(&k->client, idle.host, idle.port, true, r, &fd, &err) != TW_OK) return;
     buffer *message = NULL;
-    if (r->code == 203 && r->length) receive_rest(k, fd, r, &message, &err);
+    bool popped = r->code == 203;
+    if (popped) receive_rest(k, fd, r, &message, &err);
     close(fd);
-    if (!message) return;
+    if (!message) { /* it was cut: nothing for the PE, which is not registered now */
+        if (popped && client_poll(&k->client, idle.host, idle.port, false, r, &fd, &err) == TW_OK) close(fd);
+        return;
+    }
     harmonicio_place queue;
     bool there = client_deliver(&k->client, &idle, message->data, message->size, &err) == TW_OK;
     /* It has gone: back to where the message was. */

@@ -155,7 +155,10 @@ static void *attend(void *argument) {
     while (!atomic_load(&c->quits)) {
         if (!await(c, c->listener, POLLIN, UINT64_MAX)) continue;
         int fd = socket_accept(c->listener, name);
-        if (fd < 0) continue;
+        if (fd < 0) { /* perhaps for want of descriptors */
+            poll(NULL, 0, LOOK_MS);
+            continue;
+        }
         serve(c, fd);
         see_off(c, fd);
         close(fd);

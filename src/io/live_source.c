@@ -230,9 +230,11 @@ static tw_status connection_new(live_source *s, int fd, const origin_of *from, t
     c->state = CONNECTION_WATCHED;
     c->calling = calling;
     c->events = EPOLLIN;
+    if (from->set_up) from->set_up(c, from->context);
     pthread_mutex_lock(&s->lock);
     if (!take_partition(s, &c->partition)) {
         pthread_mutex_unlock(&s->lock);
+        if (s->class->free) s->class->free(c);
         close(fd);
         free(c);
         return no_memory(err);
@@ -244,7 +246,6 @@ static tw_status connection_new(live_source *s, int fd, const origin_of *from, t
     }
     link_connection(s, c);
     pthread_mutex_unlock(&s->lock);
-    if (from->set_up) from->set_up(c, from->context);
     if (*peer) snprintf(c->name, sizeof c->name, "%s %s", s->options.kind, peer);
     else snprintf(c->name, sizeof c->name, "%s %.80s #%u", s->options.kind, s->options.endpoint.text, c->number);
     tw_status status = poller_add(s->run->poller, fd, calling ? EPOLLOUT : EPOLLIN, on_connection, c, &c->watch, err);

@@ -101,16 +101,20 @@ def bytes_for(role, name, payload):
     return payload if role == 2 else b"%03d%s%s" % (len(encoded), encoded, payload)
 
 
-def send(port, name, payload):
+def send(port, name, payload, wait=False):
     """As a stream connector; the role that it was told."""
     where, role = place(port, name, payload)
-    push(where, bytes_for(role, name, payload))
+    push(where, bytes_for(role, name, payload), wait)
     return role
 
 
-def push(port, data):
+def push(port, data, wait=False):
+    """wait: until the other side has read it, which the original does not."""
     with connect(port) as s:
         s.sendall(data)
+        if wait:
+            s.shutdown(socket.SHUT_WR)
+            receive_all(s)
 
 
 # ---- a PE ----

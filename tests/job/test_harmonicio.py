@@ -316,10 +316,10 @@ def test_a_pool_under_a_master(thalweg):
     messages = [payload(size, seed) for seed, size in enumerate([1, 12, 13, 5000, 70_000, 10_000_000] + [100] * 30)]
     with Master() as master:
         for m in messages[:10]:
-            assert send(master.port, NAME, m) == 4, "nobody is there"
+            assert send(master.port, NAME, m, wait=True) == 4, "nobody is there"
         with Live(thalweg, under(master)) as live:
             wait_until(lambda: len(master.free(NAME)) == 2)
-            roles = {send(master.port, NAME, m) for m in messages[10:]}
+            roles = {send(master.port, NAME, m, wait=True) for m in messages[10:]}
             wait_until(lambda: len(master.free(NAME)) == 2 and not master.waiting(NAME))
             summary = live.stop()
         assert roles >= {2} and not master.free(NAME), "they take themselves back"
@@ -337,6 +337,31 @@ def test_a_lost_wake_up_is_found(thalweg):
             wait_until(lambda: master.fetched)
             live.stop()
     assert rows(thalweg) == [(NAME, b"late")]
+
+
+@pytest.mark.sanitized
+def test_a_message_before_the_answer(thalweg):
+    """The master names a PE to a sender before the PE has heard that it is registered: it is free again afterwards."""
+    with Master() as master:
+        original, polls = master.post, []
+
+        def post(path, p):
+            answer = original(path, p)
+            if not polls:
+                with connect(master.free(NAME).pop()[1]) as s:
+                    with master.lock:
+                        master.pes[NAME].clear()
+                    s.sendall(b"early")
+                    s.shutdown(socket.SHUT_WR)
+                    receive_all(s)
+            polls.append(p)
+            return answer
+        master.post = post
+        with Live(thalweg, under(master, workers=1)) as live:
+            wait_until(lambda: len(polls) == 2 and len(master.free(NAME)) == 1)
+            live.stop()
+        assert not master.free(NAME)
+    assert rows(thalweg) == [(NAME, b"early")]
 
 
 @pytest.mark.sanitized

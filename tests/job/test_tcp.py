@@ -273,6 +273,21 @@ def test_a_peer_that_does_not_answer_fails_the_run(thalweg, side):
     assert "Connection refused" in result.stderr
 
 
+def test_more_connections_at_once_than_are_accepted_at_once(thalweg):
+    """All but the last are silent."""
+    port, back = free_port(), free_port()
+    there = socket.create_server(("127.0.0.1", back))
+    with Live(thalweg, job({"tcp": {"listen": str(port)}}, {"tcp": {"connect": f"127.0.0.1:{back}"}})) as live:
+        s, _ = there.accept()
+        settle()  # nothing goes on any more that would make the source look again
+        live.process.send_signal(signal.SIGSTOP)
+        crowd = [connect(port) for _ in range(900)]
+        crowd[-1].sendall(b"heard\n")
+        live.process.send_signal(signal.SIGCONT)
+        assert s.recv(100) == b"heard\n"
+        live.stop()
+
+
 @pytest.mark.sanitized
 @pytest.mark.threaded
 def test_a_thousand_connections(thalweg):
