@@ -32,6 +32,7 @@ typedef struct job_kind {
     const char *steps;
     bool repeats; /* rows may come twice */
     bool late;    /* some are, and are kept */
+    bool joined;  /* with a flow of the same source */
 } job_kind;
 
 static const job_kind kinds[] = {
@@ -44,6 +45,8 @@ static const job_kind kinds[] = {
      "s: 'sum(v)'}}}]", false, true},
     {"[{window: {time: ts, session: {gap: 8ms}, lateness: 41ms}}, {group: {by: [k], aggregate: {n: count, s: 'sum(v)', d: "
      "'count_distinct(v)'}}}]", false},
+    {"[{join: {with: right, on: [k], within: 2ms, lateness: 41ms, time: {ts: rts}}}]", false, false, true},
+    {"[{join: {with: right, on: [v], how: full, within: {before: 3ms, after: 30ms}, lateness: 41ms, time: {ts: rts}}}]", false, false, true},
     {"[{window: {time: ts, tumbling: 70ms, lateness: 41ms}}, {distinct: [k]}, {select: [k, window_start]}]", false},
     {"[{dedupe: {on: [id], within: 10s, time: ts, lateness: 41ms}}, {window: {time: ts, tumbling: 30ms, lateness: 41ms}}, {group: "
      "{by: [k], aggregate: {n: count, s: 'sum(v)'}}}]", true},
@@ -85,9 +88,9 @@ static void make_stream(const plan_of_seed *p, bool faulty) {
     given.pause_us_max = faulty ? 1 + pick(200) : 0;
 }
 
-static void print_flow(struct text *t, const plan_of_seed *p, const char *sink) {
-    text_printf(t, "{source: {replay: {ordered: %s, overflow: %s}}, steps: %s, sink: %s}", p->ordered ? "all" : "none",
-                p->logs ? "disk" : "block", p->kind->steps, sink);
+static void print_flow(struct text *t, const plan_of_seed *p, const char *name, const char *steps, const char *sink) {
+    text_printf(t, "  %s: {source: {replay: {ordered: %s, overflow: %s}}, steps: %s%s%s}\n", name, p->ordered ? "all" : "none",
+                p->logs ? "disk" : "block", steps, sink ? ", sink: " : "", sink ? sink : "");
 }
 
 static char *print_job(const plan_of_seed *p) {
@@ -95,8 +98,9 @@ static char *print_job(const plan_of_seed *p) {
     char file[128];
     snprintf(file, sizeof file, "{file: {path: '%s/out.json/'}}", folder);
     text_printf(&t, "name: sim\nrun: {guarantee: exactly_once, checkpoint: {dir: '%s/state', every: 1ms}}\nflows:\n", folder);
-    if (p->files) text_append_string(&t, "  a: "), print_flow(&t, p, file), text_append_char(&t, '\n');
-    if (p->ledger) text_append_string(&t, "  b: "), print_flow(&t, p, "ledger"), text_append_char(&t, '\n');
+    if (p->kind->joined) print_flow(&t, p, "right", "[{rename: {ts: rts, id: rid}}, {select: [rts, rid, k, v]}]", NULL);
+    if (p->files) print_flow(&t, p, "a", p->kind->steps, file);
+    if (p->ledger) print_flow(&t, p, "b", p->kind->steps, "ledger");
     return text_take(&t);
 }
 
@@ -260,7 +264,7 @@ static bool try_seed(uint64_t seed) {
     plan_of_seed p = {.kind = &kinds[pick(COUNT_OF(kinds))], .ordered = pick(2), .logs = pick(3) == 0};
     p.logs &= p.ordered; /* else rows overtake each other in it, and are late for windows */
     uint32_t where = pick(3);
-    if (p.kind->late) where %= 2; /* one flow has the file */
+    if (p.kind->late || p.kind->joined) where %= 2; /* one flow has the file, or reads the other */
     p.ledger = where != 0;
     p.files = where != 1;
     p.n = 100 + pick(900);

@@ -198,8 +198,10 @@ static tw_status ledger_push(sink_writer *w, const batch_order *order, batch *b,
     ledger *k = (ledger *)w->sink;
     for (uint32_t i = 0; i < b->rows; i++) {
         struct text t = {0};
-        for (uint32_t c = 0; c < k->schema->n; c++)
-            text_printf(&t, "%s%lld", c ? " " : "", (long long)((const int64_t *)b->columns[c].values)[i]);
+        for (uint32_t c = 0; c < k->schema->n; c++) {
+            if (column_is_valid(&b->columns[c], i)) text_printf(&t, " %lld", (long long)((const int64_t *)b->columns[c].values)[i]);
+            else text_append_string(&t, " null");
+        }
         ledger_row *row = malloc(sizeof *row + t.length + 1);
         HOLDS(row);
         *row = (ledger_row){.epoch = order->epoch};
@@ -280,7 +282,7 @@ static tw_status ledger_build(plan_builder *b, const args *a, schema *s, sink **
 static const sink_descriptor sim_ledger = {.descriptor = {.name = "ledger", .summary = "rows"}, .build = ledger_build};
 
 static const step_descriptor *const sim_steps[] = {&step_group, &step_distinct, &step_dedupe, &step_window, &step_filter,
-                                                   &step_select, &step_derive, &step_drop, &step_union, NULL};
+                                                   &step_select, &step_rename, &step_join, NULL};
 static const source_descriptor *const sim_sources[] = {&sim_replay, NULL};
 static const sink_descriptor *const sim_sinks[] = {&sim_ledger, &sink_file, NULL};
 static const registry sim_registry = {sim_steps, sim_sources, sim_sinks};
