@@ -233,6 +233,7 @@ static inline ssize_t on_socket(int fd, size_t n, bool sends) {
         return -1;
     }
     if ((r >> 16) % 256 >= faults.nets) return (ssize_t)n;
+    size_t some = r >> 63 && n > 100 ? 100 : n;
     switch ((r >> 32) % 4) {
     case 0: return interrupted();
     case 1:
@@ -240,7 +241,7 @@ static inline ssize_t on_socket(int fd, size_t n, bool sends) {
         errno = EAGAIN;
         return -1;
     case 2: return 1;
-    default: return (ssize_t)(1 + (r >> 40) % n);
+    default: return (ssize_t)(1 + (r >> 40) % some);
     }
 }
 

@@ -181,8 +181,8 @@ static pid_t start_child(const seed_plan *p, const char *text) {
     faults.calls = &shared->calls;
     faults.seed = seed_state;
     faults.shortens = pick(2);
-    faults.nets = pick(4) ? pick(160) : 0;
-    faults.resets = p->losses ? 20 + pick(p->wire == HTTP ? 200 : p->sink ? 8000 : 1500) : 0;
+    faults.nets = pick(4) ? pick(p->sink ? 256 : 160) : 0;
+    faults.resets = p->losses ? 20 + pick(p->wire == HTTP ? 200 : p->sink ? 4000 : 1500) : 0;
     faults.clocks = pick(2) ? 1 + pick(64) : 0;
     faults.on = true;
     leave_at_once(run_job(text));
