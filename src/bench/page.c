@@ -24,7 +24,7 @@ static const char head[] =
     "svg .grid { stroke: #e4e4e4 }\n"
     "table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: .2rem .6rem; text-align: left }\n"
     "th { border-bottom: 2px solid #999; font-weight: 600 } td { border-bottom: 1px solid #e4e4e4 }\n"
-    ".number { text-align: right; white-space: nowrap } .plane td { color: #fff; text-align: right } .wide { overflow-x: auto }\n"
+    ".wide td { white-space: nowrap } .number { text-align: right } .plane td { color: #fff; text-align: right } .wide { overflow-x: auto }\n"
     ".key span { display: inline-block; margin-right: 1.2rem } .key i { display: inline-block; width: 1.4em; height: .3em; margin: 0 .4em .2em 0 }\n"
     ".note { color: #666 }\n</style>\n</head>\n<body>\n";
 
