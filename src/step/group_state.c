@@ -514,8 +514,8 @@ static tw_status sort_sessions(taking *t, group_table *table, uint64_t n, tw_err
 /* What was added since the last time, table by table. */
 static tw_status take(taking *t, tw_status (*some)(taking *, group_table *, uint64_t, tw_error *), tw_error *err) {
     group_store old = {0};
-    TRY(swap_stores(t->from, &old, err));
-    tw_status status = group_store_seal(&old, err);
+    tw_status status = swap_stores(t->from, &old, err);
+    if (status == TW_OK) status = group_store_seal(&old, err);
     for (uint64_t split = 0; split < old.n_splits && status == TW_OK; split++) {
         group_merge *m;
         group_table *table;

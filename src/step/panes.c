@@ -322,8 +322,8 @@ static tw_status take_sessions(panes *p, mark *to, tw_error *err) {
     pane *open = p->open, *fresh = NULL;
     pthread_mutex_unlock(&p->lock);
     if (!open || !group_sessions_due(open->ends.sink, to->watermark)) return TW_OK;
-    int64_t step = p->options.size_us / SESSIONS_STEPS;
-    if (p->sessions_left > SESSIONS_ALWAYS && to->epoch == p->told.epoch && to->watermark < p->told.watermark + step) {
+    uint64_t come = (uint64_t)to->watermark - (uint64_t)p->told.watermark, step = (uint64_t)p->options.size_us / SESSIONS_STEPS;
+    if (p->sessions_left > SESSIONS_ALWAYS && to->epoch == p->told.epoch && come < step) {
         to->watermark = p->told.watermark;
         return TW_OK;
     }
@@ -441,8 +441,9 @@ static tw_status panes_load(sink *self, const saved_part *from, tw_error *err) {
 
 static void panes_shape(const sink *self, char *out, size_t capacity) {
     const panes *p = of_sink((sink *)self);
+    const char *what = p->options.sessions ? "sessions with a gap" : "windows";
     if (p->options.running) snprintf(out, capacity, "running results; %s", p->options.shape);
-    else snprintf(out, capacity, "%s of %.6g s; %s", p->options.sessions ? "sessions with a gap" : "windows", (double)p->options.size_us * 1e-6, p->options.shape);
+    else snprintf(out, capacity, "%s of %.6g s; %s", what, (double)p->options.size_us * 1e-6, p->options.shape);
 }
 
 static void on_timer(void *context, uint32_t events) {
