@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import http.server
+import random
 import socket
 import socketserver
 import threading
@@ -59,6 +60,23 @@ def receive_all(s):
     while chunk := s.recv(1 << 16):
         data += chunk
     return bytes(data)
+
+
+# ---- ports ----
+
+def free_ports(n):
+    """Distinct ones, below those that the system gives to connections that go out."""
+    taken = []
+    while len(taken) < n:
+        s = socket.socket()
+        try:
+            s.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
+            taken.append(s)
+        except OSError:
+            s.close()
+    ports = [s.getsockname()[1] for s in taken]
+    [s.close() for s in taken]
+    return ports
 
 
 # ---- a request ----

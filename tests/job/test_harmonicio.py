@@ -9,15 +9,15 @@ import threading
 
 import pytest
 
-from harmonicio import PE, Master, ask, bytes_for, masked, place, push, receive_all, replay, segments, send, side, target_send
-from live import Live, connect, free_port, output, reset, wait_until
+from harmonicio import PE, Master, ask, bytes_for, free_ports, masked, place, push, receive_all, replay, segments, send, side, target_send
+from live import Live, connect, output, reset, wait_until
 
 NAME = "haste/bench"
 
 
 def in_masters_place(ports="rest queue data", on_bad_record="skip", **options):
     """(job, ports): the rows as JSON, contents as base64."""
-    at = {name: free_port() for name in ports.split()}
+    at = dict(zip(ports.split(), free_ports(3)))
     job = {"source": {"harmonicio": {"listen": {name: str(port) for name, port in at.items()}, **options}}, "steps": [],
            "sink": {"file": {"path": "out.json/"}}, "run": {"parallelism": 2, "memory": "512MiB", "on_bad_record": on_bad_record}}
     return job, at
@@ -98,7 +98,7 @@ def test_recorded_connectors_that_send_directly(thalweg):
 
 def test_recorded_pes_that_poll(thalweg):
     """Two rows wait; the queue's length is told, then a PE gets them one by one."""
-    port = free_port()
+    port = free_ports(1)[0]
     job = sending(thalweg, [b"queued message one", b"queued message two"], listen={"rest": str(port)})
     with Live(thalweg, job) as live:
         connect(port).close()
@@ -157,7 +157,7 @@ def test_we_ask_and_send_as_the_recorded_connector(thalweg):
 def test_we_poll_as_the_recorded_pe(thalweg):
     rest = socket.create_server(("127.0.0.1", 0))
     name = "04-worker-create-pe-which-drains-queue-then-registers-{:02}-port8080"
-    port, requests = free_port(), []
+    port, requests = free_ports(1)[0], []
     job = {"source": {"harmonicio": {"master": f"127.0.0.1:{rest.getsockname()[1]}", "name": NAME, "port": port}}, "steps": [],
            "sink": {"file": {"path": "out.json/"}}}
     with Live(thalweg, job) as live:
@@ -415,7 +415,7 @@ def test_a_cut_answer_of_the_master(thalweg):
 
 
 def test_a_master_that_is_not_there(thalweg):
-    port = free_port()
+    port = free_ports(1)[0]
     job = {"source": {"harmonicio": {"master": f"127.0.0.1:{port}", "name": NAME, "retry": "200ms"}}, "steps": [], "sink": {"discard": {}}}
     result = thalweg.run(job)
     assert result.exit == 1 and f"no connection to '127.0.0.1:{port}'" in result.stderr
@@ -478,7 +478,7 @@ def test_pes_that_fail_under_a_connector(thalweg):
         broken.close()
     thread = threading.Thread(target=fail)
     with Master(lambda method: refusals.pop() if refusals and not thread.is_alive() else None) as master:
-        master.pes[NAME] = [("127.0.0.1", free_port()), broken.getsockname()]
+        master.pes[NAME] = [("127.0.0.1", free_ports(1)[0]), broken.getsockname()]
         thread.start()
         thalweg.ok(sending(thalweg, [message], master=f"127.0.0.1:{master.port}"))
         thread.join()
@@ -490,7 +490,7 @@ def test_pes_that_fail_under_a_connector(thalweg):
 @pytest.mark.sanitized
 @pytest.mark.threaded
 def test_pes_work_for_a_job(thalweg):
-    port, got, lock = free_port(), [], threading.Lock()
+    port, got, lock = free_ports(1)[0], [], threading.Lock()
     messages = [payload(size, seed) for seed, size in enumerate([1, 10_000_000] + [3000] * 60 + [0])]
 
     def work(message):
@@ -508,7 +508,7 @@ def test_pes_work_for_a_job(thalweg):
 
 @pytest.mark.sanitized
 def test_a_pe_that_goes_away_leaves_its_message_to_others(thalweg):
-    port, got = free_port(), []
+    port, got = free_ports(1)[0], []
     message = payload(8_000_000)
     poll = f"POST /streamRequest?token=None&batch_addr=127.0.0.1&batch_port=9&batch_status=0&c_name={NAME} HTTP/1.1\r\n\r\n".encode()
     with Live(thalweg, sending(thalweg, [message], listen={"rest": str(port)}, timeout="500ms")) as live:
@@ -552,7 +552,7 @@ def test_a_job_sends_to_a_job(thalweg):
 @pytest.mark.threaded
 def test_hastes_streaming_source(thalweg):
     """Messages over TCP to whoever connects, controlled by POSTs."""
-    control, port = free_port(), free_port()
+    control, port = free_ports(2)
     job = {"source": {"generate": {"kind": "messages", "rate": "500/s", "size": 200, "ordered": "all", "control": str(control)}}, "steps": [],
            "sink": {"tcp": {"listen": str(port), "format": "lines"}}, "run": {"parallelism": 2}}
 
