@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 #include "engine/checkpoint.h"
-#include "engine/poller.h"
 #include "engine/disk_log.h"
+#include "engine/poller.h"
 #include "engine/sequencer.h"
 
 #define QUEUE_BYTES_MAX ((size_t)4 << 20)
@@ -148,7 +148,7 @@ static tw_status pick_rows(queue *q, entry *e, tw_error *err) {
 
 static tw_status place(void *context, void *item, tw_error *err) {
     queue *q = context;
-    entry *e = item;
+    entry *e = item, *unwanted = NULL;
     batch *dropped = NULL;
     TRY(pick_rows(q, e, err));
     if (e->b && e->n == 0 && !e->stamped) {
@@ -164,7 +164,7 @@ static tw_status place(void *context, void *item, tw_error *err) {
     uint64_t left = atomic_load(&q->satisfied) ? 0 : q->options.rows_max - q->rows_passed;
     tw_status status = TW_OK;
     if (left == 0) {
-        entry_free(q, e);
+        unwanted = e;
     } else if (e->block) {
         append_block(q, e);
     } else {
@@ -177,6 +177,7 @@ static tw_status place(void *context, void *item, tw_error *err) {
     }
     pthread_mutex_unlock(&q->lock);
     batch_unref(dropped);
+    if (unwanted) entry_free(q, unwanted);
     if (status == TW_OK) run_wake(q->run);
     return status;
 }

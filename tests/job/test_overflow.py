@@ -61,6 +61,7 @@ def test_the_sender_is_done_while_the_step_works(thalweg, ordered):
     if thalweg.build == "release":
         assert summary["peak_rss_bytes"] <= (32 + 64) * MIB
     assert summary["rows_in"] == summary["rows_out"] == n
+    assert summary["wall_seconds"] >= n * 0.004, "the worker that reads is none of the step's"
     assert not list((thalweg.folder / "spill").iterdir())
 
 

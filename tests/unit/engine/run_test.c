@@ -4,6 +4,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "engine/run_internal.h"
 #include "unit/engine/fakes.h"
 
 enum { FLOWS_MAX = 6, PARTS_MAX = 16, ROWS_MAX = 4000 };
@@ -678,9 +680,37 @@ static void test_pieces_fit_the_goal(void **state) {
     }
 }
 
+static void count_line(void *context, tw_log_level level, const char *message) {
+    assert_int_equal(level, TW_LOG_WARNING);
+    assert_non_null(strstr(message, "trouble number"));
+    ++*(unsigned *)context;
+}
+
+/* Whoever listens is not flooded, and all is counted. */
+static void test_a_log_has_a_bound(void **state) {
+    enum { TIMES = 1000 };
+    static const char text[] = "source: {numbers: {}}\nsink: {record: {}}\n";
+    fake_run f;
+    unsigned lines = 0;
+    run_figures figures;
+    run_options o = two;
+    o.log = count_line;
+    o.log_context = &lines;
+    slots_clear();
+    uint64_t begin = clock_ns();
+    fake_start(&f, text, &o);
+    for (unsigned i = 0; i < TIMES; i++) run_tell(f.run, TW_LOG_WARNING, "trouble number N");
+    assert_in_range(lines, 20, 21 + (clock_ns() - begin) / 1000000000u);
+    MUST(fake_wait(&f, text));
+    run_get_figures(f.run, &figures);
+    assert_int_equal(figures.warnings, TIMES);
+    fake_end(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_jobs),
+        cmocka_unit_test(test_a_log_has_a_bound),
         cmocka_unit_test(test_pieces_fit_the_goal),
         cmocka_unit_test(test_limit_stops_what_feeds_it),
         cmocka_unit_test(test_limit_of_nothing_reads_nothing),
