@@ -150,7 +150,7 @@ static void test_random_bursts(void **state) {
             if (draw_below(&s, 60) == 0) fills = !fills;
             if (turn < 3000 && draw_below(&s, 200) == 0)
                 MUST(w.sink->class->advance(w.sink, (mark){WATERMARK_NONE, ++epoch}, NULL));
-            uint32_t n = 1 + (draw_below(&s, 4) ? 0 : draw_below(&s, 200)), partition = draw_below(&s, 6);
+            uint32_t n = 1 + (draw_below(&s, 4) ? 0 : draw_below(&s, 200)), partition = draw_below(&s, 8);
             if (turn < 3000 && draw_below(&s, 10) < (fills ? 9u : 2u) && is_ready(&w)) { /* pieces that marks cut short stay in memory */
                 memset(partitions + in, (int)partition, n);
                 memset(epochs + in, (int)epoch, n);
