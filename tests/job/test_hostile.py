@@ -49,7 +49,7 @@ def test_a_thousand_requests_that_drip(thalweg):
             begin = time.monotonic()
             assert post(port, f"good {i}\n").status == 202
             slowest = max(slowest, time.monotonic() - begin)
-        assert slowest < 2, "who is quick is served at once"
+        assert slowest < 5, "who is quick is served meanwhile"
         if thalweg.build == "release":
             assert live.rss() < 128 << 20
         wait_until(lambda: descriptors(live) < 100, timeout=30)  # they are given up, one after the other

@@ -55,11 +55,8 @@ static struct {
     pthread_mutex_t lock; /* of what is dirty */
     dirty_file dirty[DIRTY_MAX];
     unsigned n_dirty;
-    atomic_llong real_leap_ns, stall_ns;
+    atomic_llong real_leap_ns;
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-/* Of threads of the test's own. */
-static __thread bool exempt;
 
 /* SplitMix64, as in fakes_base.h. */
 static inline uint64_t fault_mix(uint64_t z) {
@@ -126,7 +123,7 @@ typedef enum fault { NONE, REFUSED, HALF } fault;
 
 /* One more of them; HALF: die after half of it. */
 static inline fault fault_point(bool divisible) {
-    if (!faults.on || exempt) return NONE;
+    if (!faults.on) return NONE;
     while (atomic_load(&faults.dead)) pause(); /* somebody dies */
     long n = atomic_fetch_add(faults.calls, 1) + 1;
     if (n == faults.die_at) {
@@ -147,7 +144,7 @@ static inline bool is_file(int fd) {
 
 /* How much of it is done; 0: none, it is interrupted. */
 static inline size_t shortened(size_t n) {
-    if (!faults.on || exempt || !faults.shortens || !n) return n;
+    if (!faults.on || !faults.shortens || !n) return n;
     uint64_t r = fault_draw();
     if (r % 8 == 0) return 0;
     return r % 8 < 3 ? 1 + (r >> 8) % n : n;
@@ -163,7 +160,7 @@ static inline ssize_t write_at(int fd, const void *p, size_t n, off_t at) {
 }
 
 static inline ssize_t faulty_write(int fd, const void *p, size_t n, off_t at) {
-    if (!faults.on || exempt || !is_file(fd)) return write_at(fd, p, n, at);
+    if (!faults.on || !is_file(fd)) return write_at(fd, p, n, at);
     size_t some = shortened(n);
     if (!some && n) return interrupted();
     off_t from = at < 0 ? lseek(fd, 0, SEEK_CUR) : at;
@@ -225,7 +222,7 @@ int openat(int at, const char *path, int flags, ...) {
 
 /* What becomes of a call on a socket: -1 with errno, or how much of n bytes. */
 static inline ssize_t on_socket(int fd, size_t n, bool sends) {
-    if (!faults.on || exempt || !n) return (ssize_t)n;
+    if (!faults.on || !n) return (ssize_t)n;
     uint64_t r = fault_draw();
     if (r % 65536 < faults.resets) {
         shutdown(fd, SHUT_RDWR);
@@ -251,7 +248,7 @@ static inline bool is_socket(int fd) {
 }
 
 static inline ssize_t amount_to_read(int fd, size_t n) {
-    if (!faults.on || exempt) return (ssize_t)n;
+    if (!faults.on) return (ssize_t)n;
     if (is_socket(fd)) return on_socket(fd, n, false);
     if (!is_file(fd)) return (ssize_t)n;
     size_t some = shortened(n);
@@ -307,7 +304,7 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags) {
 }
 
 int accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags) {
-    uint64_t r = faults.on && !exempt ? fault_draw() : UINT64_MAX;
+    uint64_t r = faults.on ? fault_draw() : UINT64_MAX;
     if (r % 256 < faults.nets) {
         /* Who cannot be accepted at the end of a run is lost. */
         errno = faults.resets && (r >> 8) % 8 == 0 ? EMFILE : (r >> 8) % 2 ? EINTR : ECONNABORTED;
@@ -316,7 +313,7 @@ int accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags) {
     return (int)syscall(SYS_accept4, fd, address, bytes, flags);
 }
 int epoll_pwait2(int fd, struct epoll_event *events, int n, const struct timespec *timeout, const sigset_t *mask) {
-    if (faults.on && !exempt && fault_draw() % 256 < faults.nets) return (int)interrupted();
+    if (faults.on && fault_draw() % 256 < faults.nets) return (int)interrupted();
     return (int)syscall(SYS_epoll_pwait2, fd, events, n, timeout, mask, sizeof(uint64_t));
 }
 
@@ -326,7 +323,7 @@ int epoll_pwait2(int fd, struct epoll_event *events, int n, const struct timespe
 int clock_gettime(clockid_t id, struct timespec *out) {
     static atomic_llong shown;
     int failed = (int)syscall(SYS_clock_gettime, id, out);
-    if (failed || !faults.on || exempt || !faults.clocks) return failed;
+    if (failed || !faults.on || !faults.clocks) return failed;
     long long ns = out->tv_sec * 1000000000ll + out->tv_nsec;
     bool jumps = fault_draw() % 256 < faults.clocks;
     if (id == CLOCK_REALTIME) {
