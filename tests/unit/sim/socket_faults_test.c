@@ -182,7 +182,7 @@ static pid_t start_child(const seed_plan *p, const char *text) {
     faults.seed = seed_state;
     faults.shortens = pick(2);
     faults.nets = pick(4) ? pick(p->sink ? 256 : 160) : 0;
-    faults.resets = p->losses ? 20 + pick(p->wire == HTTP ? 200 : p->sink ? 4000 : 1500) : 0;
+    faults.resets = p->losses ? 20 + pick(p->sink ? 8000 : p->wire == HTTP ? 200 : 1500) : 0;
     faults.clocks = pick(2) ? 1 + pick(64) : 0;
     faults.on = true;
     leave_at_once(run_job(text));
@@ -508,7 +508,7 @@ static void start_anew(void) {
 
 static bool try_seed(uint64_t seed) {
     seed_state = seed * 0x2545f4914f6cdd1dull;
-    seed_plan p = {.wire = (wire)pick(WIRES), .sink = pick(3) == 0, .losses = pick(2), .ordered = pick(2)};
+    seed_plan p = {.wire = (wire)pick(WIRES), .sink = pick(2), .losses = pick(2), .ordered = pick(2)};
     p.connections = 1 + pick(CONNECTIONS_MAX);
     p.messages = 1 + pick(p.wire == HTTP ? 20 : MESSAGES_MAX);
     p.parallelism = 1 + pick(4);
