@@ -1,6 +1,8 @@
 """Fixtures for every test in Python: the command in a folder of its own, and the settings under
 which the same job must give the same answer."""
 
+import signal
+
 import pytest
 
 from harness import Thalweg
@@ -17,6 +19,12 @@ SETTINGS = [
     (8, 1000, "64MiB"),
     (8, 65536, "32MiB"),
 ]
+
+
+def pytest_configure(config):
+    """A shell starts what runs in the background with SIGINT ignored, and jobs would inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc):

@@ -194,6 +194,10 @@ static tw_status refuse_endless(plan_builder *b, const char *what) {
 }
 
 tw_status stream_queue(stream *s, queue_options options, tw_error *err) {
+    for (uint32_t i = 0; options.stamp && i < s->n_open; i++)
+        if (s->open[i]->overtaken)
+            return error_list_add(s->builder->errors, s->builder->at, "with overflow: disk rows overtake each other, and many would be late "
+                                  "here: say ordered: key at the source");
     sink *k;
     source *from;
     TRY(queue_create(options, s->schema->n, &k, &from, err));
@@ -264,10 +268,13 @@ tw_status stream_meet(stream *s, stream *other, sink *k, source *from, schema *o
         from->class->free(from);
         return status;
     }
+    bool overtaken = false;
+    for (uint32_t i = 0; i < s->n_open; i++) overtaken |= s->open[i]->overtaken;
     close_into(s, k);
     pipeline *p;
     TRY(pipeline_new(b, from, out, &p, err));
     p->feeder = k;
+    p->overtaken = overtaken;
     p->endless = k->endless && !from->ends;
     if (from->live) p->order = k->order;
     if (k->endless && !from->live) return refuse_endless(b, from->name);
@@ -440,8 +447,8 @@ static tw_status build_source(plan_builder *b, const job_part *part, stream **ou
     source *from;
     schema *s;
     tw_status status = d->build(b, a, &from, &s, err), wrong = TW_OK;
-    bool endless = status == TW_OK && from->endless && has_option(&d->descriptor, "ordered"), logs = false;
-    if (endless) from->ordered = args_enum(a, "ordered") > 0, logs = args_enum(a, "overflow") > 0;
+    bool endless = status == TW_OK && from->endless && has_option(&d->descriptor, "ordered"), ordered = false, logs = false;
+    if (endless) from->ordered = ordered = args_enum(a, "ordered") > 0, logs = args_enum(a, "overflow") > 0;
     else if (status == TW_OK && has_option(&d->descriptor, "overflow") && args_enum(a, "overflow") > 0)
         wrong = args_error(a, "overflow", b->errors, "this source comes to an end: what it has not given yet is not lost when it waits");
     args_free(a);
@@ -456,6 +463,7 @@ static tw_status build_source(plan_builder *b, const job_part *part, stream **ou
     if (status == TW_OK && logs)
         status = stream_queue(*out, (queue_options){.name = "overflow", .rows_max = UINT64_MAX, .logs = (*out)->schema}, err);
     TRY(status);
+    if (logs) (*out)->open[0]->overtaken = !ordered;
     if (!bound_of_step(b)) return TW_OK;
     return cut_with_queue(*out, 0, err); /* the steps that follow are not bound */
 }

@@ -19,6 +19,7 @@ typedef struct pipeline {
     operator_plan **operators;
     uint32_t n_operators;
     sink *feeder;             /* whose rows the source gives; NULL: from outside */
+    bool overtaken;           /* they have been in a log on disk that keeps no order */
     sink *sink;
     uint32_t input;           /* which input of the sink */
     uint32_t input_shift;     /* where its number stands in the positions of rows; set by the run */

@@ -162,3 +162,16 @@ def test_explain_and_check(thalweg):
     ends = {"source": {"generate": {"kind": "records", "rows": 10, "overflow": "disk"}}, "sink": "discard"}
     result = thalweg.run(ends)
     assert result.exit == 2 and "this source comes to an end" in result.stderr, result
+
+
+def test_a_log_without_order_before_a_window(thalweg):
+    """Rows overtake each other in it, so that many would be late: refused before anything is lost."""
+    source = {"tcp": {"listen": f"127.0.0.1:{free_port()}", "format": "csv", "header": False,
+                      "columns": {"ts": "timestamp", "key": "int64"}, "overflow": "disk"}}
+    steps = [{"busy": {"for": "1ms"}}, {"window": {"time": "ts", "tumbling": "1s"}}, {"group": {"by": ["key"], "aggregate": {"n": "count"}}}]
+    thalweg.job_arguments({"source": source, "steps": steps, "sink": {"file": {"path": "out/", "format": "csv"}}}, False, {})
+    refused = thalweg.command("check", "job.yaml")
+    assert refused.exit == 2 and "say ordered: key at the source" in refused.stderr, refused
+    source["tcp"]["ordered"] = "key"
+    thalweg.job_arguments({"source": source, "steps": steps, "sink": {"file": {"path": "out/", "format": "csv"}}}, False, {})
+    assert thalweg.command("check", "job.yaml").exit == 0
