@@ -655,8 +655,9 @@ static tw_status read_pattern(const char *text, path_pattern *out, tw_error *err
     TRY(path_pattern_read(text, folder ? strlen(text) : path_pattern_base(text), out, err));
     const char *base = out->base[0] ? out->base : ".";
     if (stat(base, &info) == 0 && S_ISDIR(info.st_mode)) return TW_OK;
+    error_set(err, TW_ERR_JOB, "cannot follow '%s': there is no folder '%s'", text, base);
     path_pattern_free(out);
-    return error_set(err, TW_ERR_JOB, "cannot follow '%s': there is no folder '%s'", text, base);
+    return TW_ERR_JOB;
 }
 
 tw_status folder_watch_new(const char *const *patterns, size_t n, int64_t settle_us, folder_watch **out, size_t *wrong,
