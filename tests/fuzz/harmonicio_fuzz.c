@@ -1,16 +1,13 @@
 /* What a HarmonicIO source receives, over a pair of sockets: the first byte chooses the port, the second the size of the
  * pieces in which the rest comes. Nothing may crash or hang, and the same is taken whatever the pieces. The same bytes are
  * read as what a master answers. */
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine/run_internal.h"
+#include "fuzz/connection_fuzz.h"
 #include "io/harmonicio_source.h"
 #include "io/haste_control.h"
 
-enum { BYTES_MAX = 16384, MESSAGE_MAX = 4096, CALLS_MAX = 200000 };
+enum { BYTES_MAX = 16384, MESSAGE_MAX = 4096 };
 
 static memory *all;
 
@@ -26,47 +23,12 @@ static uint64_t read_answers(int fd, uint64_t sum) {
     return sum;
 }
 
-static uint64_t serve(live_source *s, uint32_t port, const uint8_t *data, size_t size, size_t step) {
-    static uint32_t ends[FRAMES_MAX];
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) != 0) abort();
-    connection *c = calloc(1, s->class->bytes);
-    c->source = s;
-    c->fd = pair[0];
-    c->port = port;
-    uint64_t sum = 0;
-    size_t at = 0;
-    bool told = false;
-    for (int calls = 0; calls < CALLS_MAX; calls++) {
-        piece p = {0};
-        tw_error err;
-        tw_status status = s->class->receive(c, ends, &p, &err);
-        if (status == TW_OK) {
-            if (p.n != 1 || p.first > ends[0] || ends[0] > p.size) abort();
-            sum = sum_of(sum, p.bytes, p.size);
-            if (p.named) sum = sum_of(sum, view_data(&p.name), p.name.size);
-            buffer_unref(p.owner);
-            buffer_unref(p.name_owner);
-            continue;
-        }
-        sum = read_answers(pair[1], sum);
-        if (status != STATUS_WAIT) break;
-        if (at < size) {
-            size_t n = size - at < step ? size - at : step;
-            ssize_t sent = send(pair[1], data + at, n, MSG_NOSIGNAL);
-            at += sent > 0 ? (size_t)sent : size - at;
-        } else if (!told) {
-            told = true;
-            shutdown(pair[1], SHUT_WR);
-        } else {
-            abort(); /* after the end there is nothing to wait for */
-        }
-    }
-    connection_let_go(c, c->held_bytes);
-    s->class->free(c);
-    close(pair[0]);
-    close(pair[1]);
-    free(c);
+static uint64_t take(connection *c, piece *p, const uint32_t *ends, uint64_t sum) {
+    if (p->n != 1 || p->first > ends[0] || ends[0] > p->size) abort();
+    sum = sum_of(sum, p->bytes, p->size);
+    if (p->named) sum = sum_of(sum, view_data(&p->name), p->name.size);
+    buffer_unref(p->owner);
+    buffer_unref(p->name_owner);
     return sum;
 }
 
@@ -91,13 +53,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     s.options = (live_options){.kind = "harmonicio", .listens = true, .framing = STREAM_CONNECTION, .messages = true,
                                .message_max = MESSAGE_MAX, .context = &h};
     pthread_mutex_init(&s.lock, NULL);
-    uint32_t port = data[0] % 3;
+    const served how = {.take = take, .hear = read_answers, .port = data[0] % 3};
     uint64_t sums[2];
     for (int i = 0; i < 2; i++) {
         uint8_t digest[MD5_BYTES];
         md5("a message", 9, digest);
         if (h.expected && !expected_add(h.expected, digest, "haste/bench", 11, 0)) abort();
-        sums[i] = serve(&s, port, data + 2, size - 2, i ? data[1] % 100 + 1u : size);
+        sums[i] = serve(&s, &how, data + 2, size - 2, i ? data[1] % 100 + 1u : size);
         buffer_unref(h.expected ? expected_take(h.expected, digest, NULL, 0) : NULL);
     }
     if (sums[0] != sums[1] || s.held_bytes) abort();

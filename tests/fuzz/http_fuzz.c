@@ -1,70 +1,29 @@
 /* Bytes of an HTTP client, over a pair of sockets: the first byte chooses the framing of bodies, the second the size of
  * the pieces in which the rest comes. Nothing may crash or hang, every piece must be readable, and the same requests
  * are taken whatever the pieces. */
-#include <fcntl.h>
-#include <poll.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "engine/run_internal.h"
+#include "fuzz/connection_fuzz.h"
 #include "io/http_source.h"
 
-enum { BYTES_MAX = 16384, MESSAGE_MAX = 4096, CALLS_MAX = 200000 };
+enum { BYTES_MAX = 16384, MESSAGE_MAX = 4096 };
 
 static memory *all;
 
-static void pass_over_answers(int fd) {
-    char bytes[4096];
-    while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {}
+static uint64_t take(connection *c, piece *p, const uint32_t *ends, uint64_t sum) {
+    for (size_t i = 0; i < p->size; i++) sum = sum * 31 + p->bytes[i] + 1;
+    for (uint32_t i = 0; p->frames && i < p->n; i++)
+        if (ends[i] > p->size) abort();
+    buffer_unref(p->owner);
+    c->source->class->delivered(c);
+    return sum * 31 + 7;
 }
 
-/* A sum over the bodies that were taken. */
-static uint64_t serve(live_source *s, const uint8_t *data, size_t size, size_t step) {
-    static uint32_t ends[FRAMES_MAX];
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) != 0) abort();
-    connection *c = calloc(1, s->class->bytes);
-    c->source = s;
-    c->fd = pair[0];
-    uint64_t sum = 0;
-    size_t at = 0;
-    bool told = false;
-    for (int calls = 0; calls < CALLS_MAX; calls++) {
-        piece p;
-        tw_error err;
-        tw_status status = s->class->receive(c, ends, &p, &err);
-        if (status == TW_OK) {
-            for (size_t i = 0; i < p.size; i++) sum = sum * 31 + p.bytes[i] + 1;
-            for (uint32_t i = 0; p.frames && i < p.n; i++)
-                if (ends[i] > p.size) abort();
-            buffer_unref(p.owner);
-            s->class->delivered(c);
-            sum = sum * 31 + 7;
-            continue;
-        }
-        if (status != STATUS_WAIT) break;
-        pass_over_answers(pair[1]);
-        if (at < size) {
-            size_t n = size - at < step ? size - at : step;
-            ssize_t sent = send(pair[1], data + at, n, MSG_NOSIGNAL);
-            at += sent > 0 ? (size_t)sent : size - at;
-        } else if (!told) {
-            told = true;
-            shutdown(pair[1], SHUT_WR);
-        } else if (c->events & 4) { /* EPOLLOUT: the answers were read */
-            continue;
-        } else {
-            abort(); /* after the end there is nothing to wait for */
-        }
-    }
-    connection_let_go(c, c->held_bytes);
-    s->class->free(c);
-    close(pair[0]);
-    close(pair[1]);
-    free(c);
+static uint64_t pass_over_answers(int fd, uint64_t sum) {
+    char bytes[4096];
+    while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {}
     return sum;
 }
+
+static const served how = {.take = take, .hear = pass_over_answers, .waits_to_answer = true};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2 || size > BYTES_MAX) return 0;
@@ -77,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                .messages = data[0] & 8, .message_max = MESSAGE_MAX, .path = "/"};
     s.options.format.kind = FORMAT_LINES;
     pthread_mutex_init(&s.lock, NULL);
-    uint64_t whole = serve(&s, data + 2, size - 2, size), pieces = serve(&s, data + 2, size - 2, data[1] % 100 + 1);
+    uint64_t whole = serve(&s, &how, data + 2, size - 2, size), pieces = serve(&s, &how, data + 2, size - 2, data[1] % 100 + 1);
     if (whole != pieces) abort();
     if (s.held_bytes) abort();
     pthread_mutex_destroy(&s.lock);

@@ -65,6 +65,20 @@ def wait_for_rows(thalweg, process, more=4000):
         time.sleep(0.02)
 
 
+def stops_and_kills(thalweg, flow, draw, turns):
+    """Killed twice at random moments, then told to stop, and so on; goes on with the test after each stop."""
+    for n in range(turns):
+        process = thalweg.start(flow, run_parallelism=draw.choice([1, 2, 8]), run_memory=draw.choice(["32MiB", "1GiB"]))
+        if n % 3 < 2:
+            time.sleep(draw.uniform(0.05, 0.4))
+            process.kill()
+            process.communicate()
+        else:
+            wait_for_rows(thalweg, process)
+            stop(process)
+            yield
+
+
 def values_of(thalweg, part):
     return next(p["values"] for p in manifest(thalweg)["parts"] if p["id"].endswith(part))
 

@@ -6,12 +6,12 @@ import gzip
 import json
 import os
 import random
-import signal
 import time
 
 import pytest
 
 from live import Live, settle, wait_until
+from test_checkpoint import stop as stop_at_once
 
 
 def job(path="in/*.txt", sink="out.txt/", every="50ms", checkpoint=True, **options):
@@ -86,10 +86,7 @@ def kill(process):
 
 def stop(process):
     settle(0.3)  # it hears signals by then
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    return json.loads(stdout)
+    return stop_at_once(process)
 
 
 @pytest.mark.sanitized

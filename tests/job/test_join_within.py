@@ -5,7 +5,6 @@ import csv
 import json
 import math
 import random
-import signal
 import time
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta, timezone
@@ -14,7 +13,7 @@ import pytest
 
 from harness import seed_of
 from live import Live, connect, free_port, settle, wait_until
-from test_checkpoint import values_of, wait_for_rows
+from test_checkpoint import stop, values_of, wait_for_rows
 from test_window import events, micros, parts
 
 HOW = ["inner", "left", "right", "full", "semi", "anti"]
@@ -81,13 +80,6 @@ def job(join, left, right, **run):
 
 def endless(join, **run):
     return job(join, {"generate": {**ENDLESS, "seed": 1}}, {"generate": {**ENDLESS, "seed": 2}}, **run)
-
-
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    return json.loads(stdout)
 
 
 def wait_for_output(thalweg, process, size):

@@ -3,13 +3,12 @@
 import json
 import math
 import random
-import time
 
 import pytest
 
 from harness import seed_of
 from live import Live, connect, free_port
-from test_checkpoint import check, stop, values_of, wait_for_rows
+from test_checkpoint import check, stop, stops_and_kills, values_of, wait_for_rows
 from test_checkpoint import job as checkpointed
 from test_window import SHAPES, events, expected, run_endless
 from test_window import check as check_windows
@@ -54,15 +53,7 @@ def test_late_rows_through_kills(thalweg):
     draw = random.Random(seed_of(11))
     flow = checkpointed(every="20ms")
     flow["steps"][0]["window"]["late"] = {"dead_letter": "late.json"}
-    for n in range(9):
-        process = thalweg.start(flow, run_parallelism=draw.choice([1, 2, 8]))
-        if n % 3 < 2:
-            time.sleep(draw.uniform(0.05, 0.4))
-            process.kill()
-            process.communicate()
-            continue
-        wait_for_rows(thalweg, process)
-        stop(process)
+    for _ in stops_and_kills(thalweg, flow, draw, 9):
         rows = check(thalweg)
         late = late_records(events(thalweg, rows), 800_000, 300_000, 200_000)
         assert [r["record"] for r in letters(thalweg.folder / "late.json")] == late

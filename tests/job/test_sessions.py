@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import seed_of
-from test_checkpoint import manifest, stop, values_of, wait_for_rows
+from test_checkpoint import manifest, stop, stops_and_kills, values_of, wait_for_rows
 from test_window import events, micros, parts, run_endless
 
 MS = 1000
@@ -221,16 +221,8 @@ def test_sessions_over_stops_and_kills(thalweg, gap, lateness, delay):
     draw = random.Random(seed_of(gap + lateness))
     flow = live(gap, lateness, delay)
     flow["run"] = {"checkpoint": {"dir": "state", "every": "20ms"}}
-    for n in range(6):
-        process = thalweg.start(flow, run_parallelism=draw.choice([1, 2, 8]), run_memory=draw.choice(["32MiB", "1GiB"]))
-        if n % 3 < 2:
-            time.sleep(draw.uniform(0.05, 0.4))
-            process.kill()
-            process.communicate()
-        else:
-            wait_for_rows(thalweg, process)
-            stop(process)
-            check_checkpoint(thalweg, delay, gap, lateness)
+    for _ in stops_and_kills(thalweg, flow, draw, 6):
+        check_checkpoint(thalweg, delay, gap, lateness)
     shape = next(p["shape"] for p in manifest(thalweg)["parts"] if p["id"].endswith("group#0"))
     assert shape.startswith(f"sessions with a gap of {gap / 1e6:g} s; by key int64; n count()"), shape
 

@@ -3,14 +3,13 @@
 import csv
 import json
 import random
-import time
 from collections import defaultdict
 
 import pytest
 
 from harness import seed_of
 from live import wait_until
-from test_checkpoint import stop, values_of, wait_for_rows
+from test_checkpoint import stop, stops_and_kills, values_of, wait_for_rows
 from test_window import events, parts, run_endless
 
 AGGREGATES = {"n": "count", "s": "sum(value)", "d": "count_distinct(bucket)", "f": "first(value)", "l": "last(value)",
@@ -94,15 +93,7 @@ def test_running_results_through_stops_and_kills(thalweg, updates):
     draw = random.Random(seed_of(5))
     flow = job(updates, keys=200)
     flow["run"] = {"checkpoint": {"dir": "state", "every": "20ms"}}
-    for n in range(6):
-        process = thalweg.start(flow, run_parallelism=draw.choice([1, 2, 8]), run_memory=draw.choice(["32MiB", "1GiB"]))
-        if n % 3 < 2:
-            time.sleep(draw.uniform(0.05, 0.4))
-            process.kill()
-            process.communicate()
-            continue
-        wait_for_rows(thalweg, process)
-        stop(process)
+    for _ in stops_and_kills(thalweg, flow, draw, 6):
         rows = events(thalweg, int(values_of(thalweg, "generate#0")["rows"]), keys=200)
         given = check(thalweg.folder, results(rows))
         assert given > 200, "some groups came more than once"

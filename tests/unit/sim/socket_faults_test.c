@@ -2,13 +2,7 @@
  * interrupted, told to come again, loses connections, cannot accept; clients send in pieces, interleaved, and vanish
  * half-way. Without losses every message comes out once and in order; with them what comes out of a connection is its
  * first messages, whole and once each. What http has taken is there, however often it was sent.
- *
- *   FAULT_SEED=N runs that seed alone, FAULT_SEEDS=N so many of them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+ */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
@@ -19,7 +13,7 @@
 #include "base/text.h"
 #include "thalweg/thalweg.h"
 #include "unit/holds.h"
-#include "unit/sim/faults.h"
+#include "unit/sim/seeds.h"
 
 #if defined(__SANITIZE_THREAD__)
 enum { SEEDS = 40 };
@@ -50,8 +44,6 @@ static struct {
 
 static char folder[64];
 static int port;
-static uint64_t seed_state;
-static uint32_t pick(uint32_t n) { return (uint32_t)(fault_mix(seed_state += 0x9e3779b97f4a7c15ull) % n); }
 
 /* ---- messages ---- */
 
@@ -507,7 +499,7 @@ static void start_anew(void) {
 }
 
 static bool try_seed(uint64_t seed) {
-    seed_state = seed * 0x2545f4914f6cdd1dull;
+    seed_begin(seed);
     seed_plan p = {.wire = (wire)pick(WIRES), .sink = pick(2), .losses = pick(2), .ordered = pick(2)};
     p.connections = 1 + pick(CONNECTIONS_MAX);
     p.messages = 1 + pick(p.wire == HTTP ? 20 : MESSAGES_MAX);
@@ -524,13 +516,7 @@ static bool try_seed(uint64_t seed) {
     return !wrong;
 }
 
-static void test_seeds(void **state) {
-    const char *one = getenv("FAULT_SEED"), *many = getenv("FAULT_SEEDS");
-    uint64_t first = one ? strtoull(one, NULL, 10) : 1, n = one ? 1 : many ? strtoull(many, NULL, 10) : SEEDS;
-    unsigned failed = 0;
-    for (uint64_t seed = first; seed < first + n && failed < 5; seed++) failed += !try_seed(seed);
-    assert_int_equal(failed, 0);
-}
+static void test_seeds(void **state) { try_seeds(try_seed, SEEDS); }
 
 int main(void) {
     snprintf(folder, sizeof folder, "/tmp/thalweg-sockets-XXXXXX");
