@@ -206,6 +206,7 @@ static tw_status resume_file(file_follow *f, tw_error *err) {
     }
     input_files_unref(f->lot);
     f->lot = NULL;
+    path_list_free(&f->paths); /* it comes again, as another file */
     char reason[200];
     snprintf(reason, sizeof reason, "an earlier run has read %llu of the file's %llu bytes, and the rest is lost: it %s",
              (unsigned long long)f->resumed_part * PART_BYTES, (unsigned long long)f->resumed_bytes,

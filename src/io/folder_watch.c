@@ -241,9 +241,8 @@ bool folder_watch_take(folder_watch *w, found_file *out) {
     while (w->next_ready < w->n_ready) {
         found_file *f = &w->ready[w->next_ready++];
         path_entry *e = path_map_find(&w->files, path_key(f->path));
-        if (e && e->state == READY) {
+        if (e && e->state == READY && e->identity == f->identity) { /* else another file has come to its name */
             *out = *f;
-            out->identity = e->identity;
             e->state = TAKEN;
             return true;
         }
@@ -351,6 +350,7 @@ static tw_status get_folder(folder_watch *w, const char *path, folder **out, tw_
 /* It and all below it have another name now, or none. Roots stay, to be found again. */
 static void forget_folders(folder_watch *w, const char *path) {
     size_t n = strlen(path);
+    folder *own = NULL; /* whose name `path` is: the last to go */
     for (uint32_t i = 0; i < w->folders.capacity;) {
         folder *f = w->folders.entries[i].key ? w->folders.entries[i].item : NULL;
         if (!f || strncmp(f->path, path, n) != 0) {
@@ -364,9 +364,15 @@ static void forget_folders(folder_watch *w, const char *path) {
             continue;
         }
         path_map_remove(&w->folders, w->folders.entries[i].key); /* another one may come to its place */
+        if (f->path == path) {
+            own = f;
+            continue;
+        }
         free(f->path);
         free(f);
     }
+    if (own) free(own->path);
+    free(own);
 }
 
 /* A folder in `parent`, if something may match there. */

@@ -18,12 +18,19 @@ static tw_status await(const harmonicio_client *c, int fd, short events, tw_erro
         if (run_cancelled(c->run) || atomic_load(c->quits)) return error_set(err, TW_ERR_CANCELLED, "interrupted");
         struct pollfd w = {.fd = fd, .events = events};
         if (poll(&w, 1, LOOK_MS) > 0) return TW_OK;
-        if (clock_ns() >= until) return error_io(err, ETIMEDOUT, "harmonicio: the other side stands still");
+        if (c->timeout_ns && clock_ns() >= until) return error_io(err, ETIMEDOUT, "harmonicio: the other side stands still");
     }
 }
 
 static tw_status failed(int code, const char *what, const endpoint *e, tw_error *err) {
     return error_io(err, code, "harmonicio: %s '%.120s'", what, e->text);
+}
+
+/* Whose fault it was. */
+static tw_status at_place(tw_status status, const endpoint *e, tw_error *err) {
+    if (status != TW_ERR_IO || !err) return status;
+    tw_error why = *err;
+    return error_set(err, TW_ERR_IO, "%.300s, at '%.120s'", why.message, e->text);
 }
 
 static tw_status dial(const harmonicio_client *c, const endpoint *e, int *out, tw_error *err) {
@@ -130,6 +137,7 @@ tw_status client_ask(const harmonicio_client *c, const char *method, const char 
     TRY(dial(c, c->master, &s, err));
     tw_status status = send_all(c, s, head, (size_t)n, err);
     if (status == TW_OK) status = read_head(c, s, out, err);
+    if (status != TW_OK) status = at_place(status, c->master, err);
     if (status == TW_OK && fd) {
         *fd = s;
         return TW_OK;
@@ -184,7 +192,7 @@ tw_status client_deliver(const harmonicio_client *c, const harmonicio_place *to,
     if (status == TW_OK) status = endpoint_resolve(&e, err);
     if (status == TW_OK) status = dial(c, &e, &fd, err);
     if (status == TW_OK) {
-        status = send_message(c, fd, to->role, bytes, n, err);
+        status = at_place(send_message(c, fd, to->role, bytes, n, err), &e, err);
         close(fd);
     }
     endpoint_free(&e);

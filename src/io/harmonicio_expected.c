@@ -44,7 +44,6 @@ static announced *announced_new(const uint8_t *digest, const char *name, size_t 
     }
     memcpy(copy, name, name_bytes);
     memcpy(a->digest, digest, MD5_BYTES);
-    a->since_ns = clock_ns();
     return a;
 }
 
@@ -82,6 +81,7 @@ bool expected_add(expected *e, const uint8_t digest[MD5_BYTES], const char *name
     if (!a) return false;
     size_t bytes = bytes_of(a);
     pthread_mutex_lock(&e->lock);
+    a->since_ns = clock_ns(); /* in the order of the list */
     while (e->bytes + bytes > e->bytes_max && e->oldest && a->since_ns - e->oldest->since_ns > patience_ns) forget_oldest(e);
     bool fits = e->bytes + bytes <= e->bytes_max;
     if (fits) {

@@ -159,7 +159,7 @@ static void sweep(pe_server *s) {
     uint64_t now = clock_ns();
     for (unsigned i = s->n; i-- > 0;) {
         const pe *p = s->pes[i];
-        if (p->state == PE_GONE || (p->state != PE_FREE && now - p->since_ns > s->timeout_ns)) let_go(s, i);
+        if (p->state == PE_GONE || (p->state != PE_FREE && s->timeout_ns && now - p->since_ns > s->timeout_ns)) let_go(s, i);
     }
 }
 

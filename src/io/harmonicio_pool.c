@@ -208,8 +208,7 @@ tw_status pool_start(const pool_options *o, live_source *s, unsigned port, void 
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&p->bell, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    uint64_t timeout_ns = s->options.timeout_ns ? s->options.timeout_ns : UINT64_C(3600000000000);
-    p->client = (harmonicio_client){.master = o->master, .name = o->name, .timeout_ns = timeout_ns, .run = s->run, .quits = &p->quits};
+    p->client = (harmonicio_client){.master = o->master, .name = o->name, .timeout_ns = s->options.timeout_ns, .run = s->run, .quits = &p->quits};
     TRY(endpoint_resolve(o->master, err));
     int failed = pthread_create(&p->thread, NULL, attend, p);
     if (failed) return error_io(err, failed, "harmonicio: cannot start a thread");

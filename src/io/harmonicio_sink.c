@@ -67,9 +67,11 @@ static tw_status receive_rest(harmonicio_sink *k, int fd, const client_reply *r,
 /* A master tells a sender to queue, a PE registers, then the message comes: it would lie there while the PE waits. So a PE
  * that is free after we have queued gets what is in the queue: we poll in its name, and bring it what comes; when nothing
  * does, the poll has registered it again. */
-static void wake_idle(harmonicio_sink *k, const uint8_t *digest, client_reply *r) {
+static tw_status carry(harmonicio_sink *k, const uint8_t *data, size_t bytes, bool wakes, client_reply *r, uint64_t *random, tw_error *err);
+
+static void wake_idle(harmonicio_sink *k, const uint8_t *digest, client_reply *r, uint64_t *random) {
     harmonicio_place idle;
-    tw_error err;
+    tw_error err = {0};
     int fd;
     if (client_ask_place(&k->client, digest, r, &idle, &err) != TW_OK || r->code != 200 || idle.role != ROLE_WORKER) return;
     if (client_poll(&k->client, idle.host, idle.port, true, r, &fd, &err) != TW_OK) return;
@@ -77,26 +79,26 @@ static void wake_idle(harmonicio_sink *k, const uint8_t *digest, client_reply *r
     bool popped = r->code == 203;
     if (popped) receive_rest(k, fd, r, &message, &err);
     close(fd);
-    if (!message) { /* it was cut: nothing for the PE, which is not registered now */
+    if (popped && !message) run_log(k->run, TW_LOG_WARNING, "a message of the master's queue is lost: %s", err.message);
+    if (!message) { /* nothing for the PE, which is not registered now */
         if (popped && client_poll(&k->client, idle.host, idle.port, false, r, &fd, &err) == TW_OK) close(fd);
         return;
     }
-    harmonicio_place queue;
-    bool there = client_deliver(&k->client, &idle, message->data, message->size, &err) == TW_OK;
-    /* It has gone: back to where the message was. */
-    if (!there && client_ask_place(&k->client, digest, r, &queue, &err) == TW_OK && r->code == 200)
-        (void)client_deliver(&k->client, &queue, message->data, message->size, &err);
+    tw_status status = client_deliver(&k->client, &idle, message->data, message->size, &err);
+    /* It has gone: the message is one as any other now. */
+    if (status != TW_OK) status = carry(k, message->data, message->size, false, r, random, &err);
+    if (status != TW_OK && status != TW_ERR_CANCELLED) outbox_fail(&k->outbox, &err);
     buffer_unref(message);
 }
 
-static tw_status deliver(harmonicio_sink *k, const parcel *p, client_reply *r, tw_error *err) {
+static tw_status deliver(harmonicio_sink *k, const uint8_t *data, size_t bytes, bool wakes, client_reply *r, uint64_t *random, tw_error *err) {
     uint8_t digest[MD5_BYTES];
     harmonicio_place to;
-    md5(p->data, p->data_bytes, digest);
+    md5(data, bytes, digest);
     TRY(client_ask_place(&k->client, digest, r, &to, err));
     if (r->code != 200) return refused(k, r, err);
-    TRY(client_deliver(&k->client, &to, p->data, p->data_bytes, err));
-    if (to.role == ROLE_QUEUE) wake_idle(k, digest, r);
+    TRY(client_deliver(&k->client, &to, data, bytes, err));
+    if (to.role == ROLE_QUEUE && wakes) wake_idle(k, digest, r, random);
     return TW_OK;
 }
 
@@ -105,11 +107,11 @@ static void rest(harmonicio_sink *k, uint64_t ns) {
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
 }
 
-/* One message, until it is there. */
-static tw_status carry(harmonicio_sink *k, const parcel *p, client_reply *r, uint64_t *random, tw_error *err) {
+/* One message, until it is there; `wakes` a PE that has become free if it went to the queue. */
+static tw_status carry(harmonicio_sink *k, const uint8_t *data, size_t bytes, bool wakes, client_reply *r, uint64_t *random, tw_error *err) {
     uint64_t failed_ns = 0;
     for (unsigned attempt = 0;; attempt++) {
-        tw_status status = deliver(k, p, r, err);
+        tw_status status = deliver(k, data, bytes, wakes, r, random, err);
         if (status != TW_ERR_IO) return status;
         uint64_t now = clock_ns();
         if (!failed_ns || r->code == 406) failed_ns = now; /* a full queue is only slow */
@@ -131,7 +133,7 @@ static void *courier(void *argument) {
     while (!atomic_load(&k->quits)) {
         parcel *p = outbox_take(&k->outbox, LOOK_MS);
         if (!p) continue;
-        tw_status status = carry(k, p, r, &random, &err);
+        tw_status status = carry(k, p->data, p->data_bytes, true, r, &random, &err);
         if (status == TW_OK) {
             outbox_done(&k->outbox, p);
             continue;
@@ -151,9 +153,8 @@ static tw_status harmonicio_start(sink *self, run_context *run, uint32_t n_input
     k->run = run;
     TRY(outbox_start(&k->outbox, run, err));
     TRY(endpoint_resolve(&k->endpoint, err));
-    uint64_t timeout_ns = k->timeout_ns ? k->timeout_ns : UINT64_C(3600000000000);
-    if (k->listens) return pe_server_start(&k->outbox, &k->endpoint, k->name, timeout_ns, &k->server, err);
-    k->client = (harmonicio_client){.master = &k->endpoint, .name = k->name, .timeout_ns = timeout_ns, .run = run, .quits = &k->quits};
+    if (k->listens) return pe_server_start(&k->outbox, &k->endpoint, k->name, k->timeout_ns, &k->server, err);
+    k->client = (harmonicio_client){.master = &k->endpoint, .name = k->name, .timeout_ns = k->timeout_ns, .run = run, .quits = &k->quits};
     for (; k->n_couriers < COURIERS; k->n_couriers++) {
         int failed = pthread_create(&k->couriers[k->n_couriers], NULL, courier, k);
         if (failed) return error_io(err, failed, "harmonicio: cannot start a thread");

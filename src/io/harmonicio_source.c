@@ -361,6 +361,7 @@ static tw_status read_listen(error_list *errors, const args *a, live_options *o,
     }
     if (!o->n_more) return args_error(a, "listen", errors, "needs queue or data besides rest: messages come there");
     o->path = strdup("stream connectors");
+    if (!o->path) return error_set(err, TW_ERR_MEMORY, "out of memory for a source");
     return args_bool(a, "verify") ? expected_create(EXPECTED_BYTES_MAX, &h->expected, err) : TW_OK;
 }
 
@@ -400,7 +401,7 @@ static tw_status read_master(error_list *errors, const args *a, live_options *o,
     h->host = strdup(args_string(a, "address"));
     o->path = strdup(words);
     o->retry_ns = (uint64_t)args_int(a, "retry") * 1000;
-    return h->name && h->host ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for a source");
+    return h->name && h->host && o->path ? TW_OK : error_set(err, TW_ERR_MEMORY, "out of memory for a source");
 }
 
 static tw_status check_options(error_list *errors, const args *a) {

@@ -348,20 +348,21 @@ static tw_status accept_later(live_source *s, live_listener *l) {
 }
 
 /* The last ones are for the files that sinks and checkpoints open: a run does not end because of who connects. */
-static bool descriptors_left(const live_listener *l) {
+static bool descriptors_left(int next) {
     struct rlimit most;
-    int next = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
-    if (next >= 0) close(next);
     return next >= 0 && (getrlimit(RLIMIT_NOFILE, &most) != 0 || (rlim_t)next + DESCRIPTORS_KEPT < most.rlim_cur);
 }
 
 static tw_status accept_some(live_source *s, live_listener *l, tw_error *err) {
     char peer[SOCKET_NAME_MAX];
+    int next = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+    if (next >= 0) close(next);
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-        if (!descriptors_left(l)) return accept_later(s, l);
+        if (!descriptors_left(next)) return accept_later(s, l);
         int fd = socket_accept(l->fd, peer);
         if (fd >= 0) {
             TRY(connection_new(s, fd, &(origin_of){.peer = peer, .port = (uint32_t)(l - s->listeners)}, err));
+            next = fd + 1; /* or higher: the lowest that is free is given */
             continue;
         }
         if (errno == ECONNABORTED || errno == EINTR) continue;
