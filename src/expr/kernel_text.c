@@ -46,7 +46,6 @@ tw_status call_equal_text(call *c) {
     return TW_OK;
 }
 
-/* The order that the first four bytes give, or 0 when they are equal. */
 tw_status call_compare_text(call *c) {
     uint64_t *out = c->out;
     const compare_kind k = (compare_kind)c->x->operation;

@@ -113,6 +113,15 @@ bool arena_rows_reserve(arena_rows *a, uint32_t rows) {
     return a->chunk_rows - a->last_used >= rows || add_chunk(a, rows);
 }
 
+uint8_t *arena_rows_copy(arena_rows *a, const uint8_t *row) {
+    uint8_t *heap = NULL;
+    size_t bytes = a->layout->has_heap ? rows_copy_heap_bytes(a->layout, row) : 0;
+    if (!arena_rows_reserve(a, 1) || (bytes && !(heap = arena_rows_bytes(a, bytes)))) return NULL;
+    uint8_t *copy = arena_rows_new(a);
+    rows_copy(a->layout, row, copy, &heap);
+    return copy;
+}
+
 tw_status arena_rows_heap(const arena_rows *a, buffer **out, tw_error *err) {
     return buffer_join(a->heaps, a->n_heaps, out, err);
 }

@@ -44,6 +44,8 @@ static inline void arena_rows_drop_last(arena_rows *a) { /* the last row that wa
 }
 /* `bytes` of heap, 8-byte aligned; NULL when refused. */
 uint8_t *arena_rows_bytes(arena_rows *a, size_t bytes);
+/* A copy of a row of this layout, header and extra included; NULL when refused. */
+uint8_t *arena_rows_copy(arena_rows *a, const uint8_t *row);
 /* A buffer beside the rows, charged to the owner of the result; NULL when refused. */
 buffer *arena_rows_buffer(arena_rows *a, size_t bytes);
 /* A run of rows, and how many it has. */

@@ -203,16 +203,10 @@ static tw_status dedupe_build(stream *s, const args *a, tw_error *err) {
             return status;
         }
     }
-    queue_options options = {.name = "dedupe", .rows_max = UINT64_MAX, .pick = dedupe_pick, .keeps_state = true, .context = d,
+    queue_options options = {.name = "dedupe", .is_step = true, .rows_max = UINT64_MAX, .pick = dedupe_pick, .keeps_state = true, .context = d,
                              .free = dedupe_free, .save = dedupe_save, .load = dedupe_load, .shape = dedupe_shape,
                              .needs = dedupe_needs, .describe = dedupe_describe};
-    sink *k;
-    source *from;
-    TRY(queue_create(options, s->schema->n, &k, &from, err));
-    schema *same = schema_ref(s->schema);
-    status = stream_break(s, k, from, same, err);
-    schema_unref(same);
-    return status;
+    return stream_queue(s, options, err);
 }
 
 static const option dedupe_options[] = {

@@ -23,8 +23,17 @@ struct event_clock {
 };
 
 tw_status event_clock_new(uint32_t time, int64_t lateness, int64_t idle_us, event_clock **out, tw_error *err) {
+    enum { AT_FIRST = 16 };
     event_clock *c = calloc(1, sizeof *c);
-    if (!c) return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
+    clock_partition *places = calloc(AT_FIRST, sizeof *places);
+    if (!c || !places) {
+        free(c);
+        free(places);
+        return error_set(err, TW_ERR_MEMORY, "out of memory for the plan");
+    }
+    c->partitions = places;
+    c->capacity = AT_FIRST;
+    c->partitions[c->n++].watermark = WATERMARK_NONE; /* there is always a first one to share, which need not count */
     c->time = time;
     c->lateness = lateness;
     c->idle_ns = (uint64_t)idle_us * 1000;
@@ -53,11 +62,14 @@ int64_t event_clock_advance(const event_clock *c, int64_t watermark, int64_t tim
 /* Without memory for one more partition it shares the first's place: then watermarks come early, never late. */
 static uint32_t place_of(event_clock *c, uint32_t partition, uint64_t now_ns) {
     if (partition >= c->capacity) {
-        uint32_t capacity = partition + 1 < 16 ? 16 : 2 * partition + 1;
+        uint32_t capacity = 2 * partition + 1;
         clock_partition *bigger = realloc(c->partitions, capacity * sizeof *bigger);
-        if (!bigger) return 0;
-        c->partitions = bigger;
-        c->capacity = capacity;
+        if (bigger) {
+            c->partitions = bigger;
+            c->capacity = capacity;
+        } else {
+            partition = 0;
+        }
     }
     while (c->n <= partition) c->partitions[c->n++] = (clock_partition){.watermark = WATERMARK_NONE};
     c->partitions[partition].counts = true;

@@ -676,7 +676,11 @@ static tw_status make_state(const char *name, uint32_t n_keys, aggregate *aggreg
         g->has_others = n_distinct < n || n == 0;
         g->out = schema_ref(out);
         for (uint32_t i = 0; i < n_pairs; i++) g->pairs[i].column = columns[i];
-        pthread_rwlock_init(&g->taking, NULL);
+        pthread_rwlockattr_t kind; /* who takes must not wait for as long as somebody adds */
+        pthread_rwlockattr_init(&kind);
+        pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+        pthread_rwlock_init(&g->taking, &kind);
+        pthread_rwlockattr_destroy(&kind);
         atomic_init(&g->least_end, INT64_MAX);
         if (sessions) {
             g->rule = *sessions;

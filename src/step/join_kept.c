@@ -105,12 +105,9 @@ static bool is_done(const join_kept *k, unsigned side, const uint8_t *row) {
 /* A copy of a row of another set. */
 static tw_status copy_row(const join_kept *k, row_set *to, const uint8_t *row, tw_error *err) {
     const row_layout *l = to->rows.layout;
-    uint8_t *heap = NULL;
-    size_t bytes = l->has_heap ? rows_copy_heap_bytes(l, row) : 0;
-    if (!arena_rows_reserve(&to->rows, 1) || (bytes && !(heap = arena_rows_bytes(&to->rows, bytes)))) return refused(to, err);
     TRY(reserve_slots(to, 1, err));
-    uint8_t *copy = arena_rows_new(&to->rows);
-    rows_copy(l, row, copy, &heap);
+    uint8_t *copy = arena_rows_copy(&to->rows, row);
+    if (!copy) return refused(to, err);
     bool matched = row_is_matched(row);
     row_when w = row_when_of(l, copy);
     if (w.time < to->oldest) to->oldest = w.time;

@@ -3,14 +3,8 @@
 #include "step/steps.h"
 
 static tw_status limit_build(stream *s, const args *a, tw_error *err) {
-    sink *k;
-    source *from;
-    queue_options options = {.name = "limit", .rows_max = (uint64_t)args_int(a, "rows")};
-    TRY(queue_create(options, s->schema->n, &k, &from, err));
-    schema *same = schema_ref(s->schema);
-    tw_status status = stream_break(s, k, from, same, err);
-    schema_unref(same);
-    return status;
+    queue_options options = {.name = "limit", .is_step = true, .rows_max = (uint64_t)args_int(a, "rows")};
+    return stream_queue(s, options, err);
 }
 
 static const option limit_options[] = {

@@ -236,7 +236,8 @@ static tw_status push_some(panes_writer *w, const batch_order *order, batch *b, 
     tw_status status = TW_OK;
     for (int64_t end = INT64_MIN; done < b->rows && status == TW_OK; done += n) {
         batch *some = NULL;
-        TRY(buffer_new(p->run->memory, MEMORY_FLOW, b->rows * sizeof(uint32_t), &rows, err));
+        status = buffer_new(p->run->memory, MEMORY_FLOW, b->rows * sizeof(uint32_t), &rows, err);
+        if (status != TW_OK) return status == TW_ERR_MEMORY && done ? TW_ERR_INTERNAL : status; /* some rows are in */
         end = next_end(ends, b->rows, end, (uint32_t *)(void *)rows->data, &n);
         status = batch_pick(p->run->memory, b, (uint32_t *)(void *)rows->data, rows, n, &some, err);
         if (status == TW_OK) status = push_pane(w, order, some, end, err);

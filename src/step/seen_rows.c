@@ -22,7 +22,6 @@ typedef struct shard {
 
 struct seen_rows {
     row_layout *layout; /* keys, then in extra the time */
-    uint32_t n_keys;
     bool needs_heap;    /* some keys cannot be encoded in place: lists, wide vectors */
     int64_t within, span;
     int64_t forgotten;  /* until when */
@@ -98,18 +97,6 @@ static tw_status rebuild_slots(const seen_rows *s, shard *h, uint64_t more, tw_e
     return TW_OK;
 }
 
-static bool copy_row(const seen_rows *s, arena_rows *to, const uint8_t *row, uint8_t **out) {
-    uint8_t *heap = NULL;
-    if (!arena_rows_reserve(to, 1)) return false;
-    if (s->layout->has_heap) {
-        size_t bytes = rows_copy_heap_bytes(s->layout, row);
-        if (bytes && !(heap = arena_rows_bytes(to, bytes))) return false;
-    }
-    *out = arena_rows_new(to);
-    rows_copy(s->layout, row, *out, &heap);
-    return true;
-}
-
 /* Rows that still count move to memory of their own, if many do not. */
 static tw_status forget_old(seen_rows *s, shard *h, tw_error *err) {
     const row_layout *l = s->layout;
@@ -118,12 +105,12 @@ static tw_status forget_old(seen_rows *s, shard *h, tw_error *err) {
         arena_rows fresh;
         arena_rows_init(&fresh, s->memory, l, memory_limit(s->memory) / n_shards);
         for (uint32_t c = 0; c < h->rows.n_chunks; c++) {
-            uint8_t *row, *copy;
+            uint8_t *row;
             uint32_t n = arena_rows_chunk(&h->rows, c, &row);
             for (uint32_t i = 0; i < n; i++, row += l->stride) {
                 bool is_old = time_of(l, row) <= s->forgotten;
                 old += pass == 0 && is_old;
-                if (pass == 0 || is_old || copy_row(s, &fresh, row, &copy)) continue;
+                if (pass == 0 || is_old || arena_rows_copy(&fresh, row)) continue;
                 tw_status status = refused(s, &fresh, err);
                 arena_rows_clear(&fresh);
                 return status;
@@ -142,12 +129,17 @@ static tw_status forget_old(seen_rows *s, shard *h, tw_error *err) {
 
 static tw_status insert(seen_rows *s, const uint8_t *row, tw_error *err) {
     shard *h = shard_of(s, row_header(row));
-    uint8_t *copy;
     if (h->rows.n * 2 >= h->table.capacity) {
         if (h->rows.n >= h->forget_at) TRY(forget_old(s, h, err));
         TRY(rebuild_slots(s, h, 1, err));
     }
-    if (!copy_row(s, &h->rows, row, &copy)) return refused(s, &h->rows, err);
+    uint8_t *copy = arena_rows_copy(&h->rows, row);
+    if (!copy) { /* perhaps what is out of date has its place */
+        TRY(forget_old(s, h, err));
+        TRY(rebuild_slots(s, h, 1, err));
+        copy = arena_rows_copy(&h->rows, row);
+    }
+    if (!copy) return refused(s, &h->rows, err);
     put_row(h, copy);
     return TW_OK;
 }
@@ -269,7 +261,6 @@ tw_status seen_rows_new(const type *const *keys, uint32_t n_keys, int64_t within
         row_form form = s->layout->fields[i].form;
         s->needs_heap |= form == ROW_NESTED || form == ROW_WIDE;
     }
-    s->n_keys = n_keys;
     s->within = within;
     s->span = within > INT64_MAX / spans_of_within ? INT64_MAX : within * spans_of_within;
     s->forgotten = INT64_MIN;

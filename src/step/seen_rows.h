@@ -7,7 +7,6 @@
 #include "engine/checkpoint.h"
 
 #define SEEN_FOREVER INT64_MAX
-#define SEEN_ROWS_MAX BATCH_ROWS_MAX /* of a call */
 
 typedef struct seen_rows seen_rows;
 

@@ -88,7 +88,9 @@ static tw_status timed_process(operator *self, batch *in, batch **out, bool *mor
     TRY(buffer_new(s->run->memory, MEMORY_FLOW, in->rows * sizeof(uint32_t), &rows, err));
     uint32_t *kept = (uint32_t *)(void *)rows->data, n = in_time(s, c, kept, &late, &own);
     /* First what may be tried again. */
-    tw_status status = n ? batch_pick(s->run->memory, in, kept, rows, n, out, err) : TW_OK;
+    tw_status status = TW_OK;
+    if (n == in->rows) *out = batch_ref(in);
+    else if (n) status = batch_pick(s->run->memory, in, kept, rows, n, out, err);
     buffer_unref(rows);
     TRY(status);
     status = report_nulls(s, in, c, err);

@@ -139,7 +139,8 @@ static tw_status prepare(window_state *s, batch *in, tw_error *err) {
     if (status == TW_OK) {
         uint32_t *kept = (uint32_t *)(void *)rows->data;
         status = keep_rows(s, in, kept, (int64_t *)(void *)s->watermarks->data, &n, err);
-        if (status == TW_OK && n) status = batch_pick(s->run->memory, in, kept, rows, n, &s->kept, err);
+        if (status == TW_OK && n == in->rows) s->kept = batch_ref(in);
+        else if (status == TW_OK && n) status = batch_pick(s->run->memory, in, kept, rows, n, &s->kept, err);
         /* What was counted is not counted again: the engine repeats a call that memory was refused to. */
         if (status == TW_ERR_MEMORY && n < in->rows) status = TW_ERR_INTERNAL;
     }
