@@ -20,6 +20,13 @@ char *path_folder(const char *path) {
     return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
+int folder_sync(const char *folder) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int e = fd < 0 || fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0) close(fd);
+    return e;
+}
+
 /* ".NAME.thalweg-": what hidden files for the target begin with, in its folder. NULL: no memory. */
 static char *hidden_prefix(const char *target) {
     struct text t = {0};

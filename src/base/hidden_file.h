@@ -23,5 +23,7 @@ void hidden_file_close(hidden_file *f);
 
 /* The part of a path before its last '/', "." or "/" if that is empty; to be freed. NULL: no memory. */
 char *path_folder(const char *path);
+/* Makes the names in a folder durable; 0 or an errno. */
+int folder_sync(const char *folder);
 
 #endif

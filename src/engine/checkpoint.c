@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/hidden_file.h"
 #include "base/text.h"
 #include "engine/node.h"
 
@@ -278,11 +279,8 @@ static tw_status write_whole(const char *path, const char *data, size_t size, tw
 }
 
 static tw_status sync_folder(const char *folder, tw_error *err) {
-    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool failed = file < 0 || fsync(file) != 0;
-    int error = errno;
-    if (file >= 0) close(file);
-    return failed ? error_io(err, error, "checkpoint folder %s", folder) : TW_OK;
+    int e = folder_sync(folder);
+    return e ? error_io(err, e, "checkpoint folder %s", folder) : TW_OK;
 }
 
 tw_status checkpoint_finish(checkpoint *c, tw_error *err) {

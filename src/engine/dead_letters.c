@@ -23,6 +23,7 @@ struct dead_letters {
 };
 
 static tw_status failed(const dead_letters *d, int e, tw_error *err) {
+    if (e == EBUSY) return error_set(err, TW_ERR_IO, "cannot write the dead letters '%s': another run is writing there", d->path);
     return error_io(err, e, "cannot write the dead letters '%s'", d->path);
 }
 
@@ -164,25 +165,34 @@ static int open_target(dead_letters *d) {
     struct stat info;
     d->appended_to = open(d->target, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (d->appended_to < 0) return errno;
-    if (flock(d->appended_to, LOCK_EX | LOCK_NB) != 0 || fstat(d->appended_to, &info) != 0) return errno;
+    if (flock(d->appended_to, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? EBUSY : errno;
+    if (fstat(d->appended_to, &info) != 0) return errno;
     if (info.st_size < d->bytes) d->bytes = info.st_size; /* somebody has taken them away */
-    return ftruncate(d->appended_to, d->bytes) == 0 ? 0 : errno;
+    if (ftruncate(d->appended_to, d->bytes) != 0) return errno;
+    char *folder = path_folder(d->target);
+    int e = folder ? folder_sync(folder) : ENOMEM;
+    free(folder);
+    return e;
 }
 
 static int copy_hidden(dead_letters *d) {
     uint8_t some[16384];
     off_t from = 0;
-    for (ssize_t n; (n = pread(d->hidden.fd, some, sizeof some, from)) != 0; from += n) {
-        if (n < 0) return errno;
-        for (ssize_t done = 0, wrote; done < n; done += wrote, d->bytes += wrote)
-            if ((wrote = pwrite(d->appended_to, some + done, (size_t)(n - done), d->bytes)) < 0) return errno;
+    for (ssize_t n; (n = pread(d->hidden.fd, some, sizeof some, from)) != 0; from += n < 0 ? 0 : n) {
+        if (n < 0 && errno != EINTR) return errno;
+        for (ssize_t done = 0, wrote; done < n; done += wrote, d->bytes += wrote) {
+            wrote = pwrite(d->appended_to, some + done, (size_t)(n - done), d->bytes);
+            if (wrote < 0 && errno != EINTR) return errno;
+            if (wrote < 0) wrote = 0;
+        }
     }
     return 0;
 }
 
 tw_status dead_letters_append(dead_letters *d, int64_t *bytes, tw_error *err) {
     int e = fflush(d->file) == 0 ? 0 : errno;
-    if (d->hidden.fd >= 0) { /* else a device */
+    bool none = d->appended_to >= 0 && ftell(d->file) == 0; /* since the last time */
+    if (d->hidden.fd >= 0 && !none) { /* else a device */
         if (!e && d->appended_to < 0) e = open_target(d);
         if (!e) e = copy_hidden(d);
         if (!e && fsync(d->appended_to) != 0) e = errno;

@@ -77,8 +77,9 @@ static void fill_origins(const disk_log *l, const batch *b, origins to) {
 
 tw_status disk_log_encode(const disk_log *l, const batch *b, uint32_t partition, row_block **out, tw_error *err) {
     column *columns = calloc(l->n + HIDDEN, sizeof *columns);
-    origins o = {malloc(b->rows * sizeof *o.records), malloc(b->rows * sizeof *o.files), malloc(b->rows * sizeof *o.raw)};
-    tw_status status = columns && o.records && o.files && o.raw ? TW_OK : no_memory(err);
+    bool raw = l->n_hidden > RAW;
+    origins o = {malloc(b->rows * sizeof *o.records), malloc(b->rows * sizeof *o.files), raw ? malloc(b->rows * sizeof *o.raw) : NULL};
+    tw_status status = columns && o.records && o.files && (o.raw || !raw) ? TW_OK : no_memory(err);
     if (status == TW_OK) {
         void *values[HIDDEN] = {o.records, o.files, o.raw};
         fill_origins(l, b, o);

@@ -204,7 +204,7 @@ static tw_status next_piece(lane *l, uint32_t i, tw_error *err) {
     batch *whole = l->whole[i];
     uint32_t n = whole->rows - l->taken[i];
     if (i == 0 && l->run->latency_ns) {
-        begin_piece(l);
+        if (!l->piece || l->piece_ns) begin_piece(l); /* else there was no memory to cut this one */
         if (n > l->piece_rows) n = l->piece_rows;
         l->piece = n;
     }
@@ -251,8 +251,8 @@ static tw_status step_read(lane *l, uint64_t *now, tw_error *err) {
     *now = then;
     if (status != TW_OK) return status;
     l->rows_out[0] += b->rows;
-    bool aims = l->run->latency_ns;
-    if (aims) l->order.arrived_ns = l->reader->arrived_ns || l->pipeline->feeder ? l->reader->arrived_ns : came;
+    bool aims = l->run->latency_ns, told = l->reader->arrived_ns || l->pipeline->feeder;
+    if (aims) l->order.arrived_ns = told ? l->reader->arrived_ns : came;
     if (aims && l->pipeline->n_operators) l->whole[0] = b, l->taken[0] = 0; /* taken in pieces */
     else hand_on(l, 0, b);
     return TW_OK;

@@ -194,17 +194,20 @@ static tw_status refuse_endless(plan_builder *b, const char *what) {
 }
 
 tw_status stream_queue(stream *s, queue_options options, tw_error *err) {
-    for (uint32_t i = 0; options.stamp && i < s->n_open; i++)
-        if (s->open[i]->overtaken)
-            return error_list_add(s->builder->errors, s->builder->at, "with overflow: disk rows overtake each other, and many would be late "
-                                  "here: say ordered: key at the source");
+    bool overtaken = false;
+    for (uint32_t i = 0; i < s->n_open; i++) overtaken |= s->open[i]->overtaken;
+    if (overtaken && options.stamp) {
+        if (options.free) options.free(options.context);
+        return error_list_add(s->builder->errors, s->builder->at, "with overflow: disk rows overtake each other, and many would be late "
+                              "here: say ordered: key at the source");
+    }
     sink *k;
     source *from;
     TRY(queue_create(options, s->schema->n, &k, &from, err));
     schema *same = schema_ref(s->schema);
     plan_builder *b = s->builder;
     int step = b->step;
-    b->step = -1;
+    if (!options.is_step) b->step = -1;
     tw_status status = stream_break(s, k, from, same, err);
     b->step = step;
     schema_unref(same);

@@ -250,8 +250,6 @@ static tw_status unpack(queue *q, entry **out, tw_error *err) {
     return TW_OK;
 }
 
-/* ---- the sink ---- */
-
 /* ---- time goes on without rows ---- */
 
 /* With the lock held. */
@@ -287,6 +285,8 @@ static tw_status start_timer(queue *q, tw_error *err) {
         return error_io(err, errno, "cannot make a timer");
     return poller_add(q->run->poller, q->timer, EPOLLIN, on_timer, q, &q->timer_watch, err);
 }
+
+/* ---- the sink ---- */
 
 static tw_status queue_start(sink *self, run_context *run, uint32_t n_inputs, tw_error *err) {
     queue *q = of_sink(self);

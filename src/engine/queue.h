@@ -21,6 +21,7 @@ typedef tw_status (*queue_pick)(void *context, run_context *run, const batch *b,
 
 typedef struct queue_options {
     const char *name;     /* for explain */
+    bool is_step;         /* it is the step that is being built, not one between steps */
     uint64_t rows_max;    /* all rows that pass in a run; UINT64_MAX: no limit */
     uint32_t piece_rows;  /* batches are cut to this many rows; 0: not cut */
     schema *logs;         /* of the rows: those that nobody has time for wait on disk; NULL: who fills it waits. Without
@@ -46,7 +47,7 @@ typedef struct queue_options {
 tw_status queue_create(queue_options options, uint32_t n_columns, sink **out_sink, source **out_source,
                        tw_error *err);
 
-/* Puts one into a stream, as no step's own. */
+/* Puts one into a stream. `context` is taken over, also on failure. */
 tw_status stream_queue(stream *s, queue_options options, tw_error *err);
 
 #endif

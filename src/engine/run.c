@@ -75,9 +75,9 @@ static tw_status start_sinks(run *r, tw_error *err) {
 }
 
 static tw_status start_workers(run *r, tw_error *err) {
-    uint32_t n = r->options.parallelism;
-    for (uint32_t i = 0; i < r->plan->n_pipelines; i++)
-        if (r->pipelines[i].absorbed) n = r->options.parallelism + 1;
+    bool absorbs = false;
+    for (uint32_t i = 0; i < r->plan->n_pipelines; i++) absorbs |= r->pipelines[i].absorbed;
+    uint32_t n = r->options.parallelism + absorbs;
     r->threads = calloc(n, sizeof *r->threads);
     if (!r->threads) return error_set(err, TW_ERR_MEMORY, "out of memory for threads");
     pthread_mutex_lock(&r->lock); /* nobody counts threads_left down meanwhile */
